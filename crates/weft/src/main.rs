@@ -1,0 +1,2 @@
+//! The `weft` executable.
+fn main() {}
