@@ -1,1 +1,9 @@
-//! model
+//! Manifest → Model → Plan: parse what was said, lower it to what it means, derive what each process must do.
+//!
+//! Pure: no IO, no clock, no async. Files come in as text, findings and plans go out.
+
+#![forbid(unsafe_code)]
+
+pub mod pattern;
+pub mod plan;
+pub mod wire;

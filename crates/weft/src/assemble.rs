@@ -1,0 +1,1 @@
+//! Joins the crates: the only place that knows every one of them.

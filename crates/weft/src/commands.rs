@@ -1,0 +1,53 @@
+//! The commands, a file each, and what they share.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod control;
+pub(crate) mod explain;
+pub(crate) mod gateway;
+pub(crate) mod keep;
+pub(crate) mod plan;
+pub(crate) mod schema;
+pub(crate) mod sidecar;
+pub(crate) mod status;
+pub(crate) mod top;
+pub(crate) mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Options of every command.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// The manifest, or the folder that holds `weft.yaml`.
+    #[arg(long, short, global = true, default_value = "weft.yaml", value_name = "PATH")]
+    pub(crate) file: PathBuf,
+    /// Overlay to merge: `weft.NAME.yaml`.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// For people or for programs.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// What to log, e.g. `info` or `info,weft_proxy=debug`.
+    #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
+    pub(crate) log_level: String,
+}
+
+/// For people or for programs.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Exit status of a command that ran and found something wrong.
+pub(crate) const FINDINGS: u8 = 1;
+
+/// Shows an error with its causes.
+#[expect(clippy::print_stderr, reason = "the one place that shows a command's error")]
+pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(FINDINGS)
+}

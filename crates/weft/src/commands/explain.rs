@@ -1,0 +1,14 @@
+//! `weft explain`.
+
+use std::process::ExitCode;
+
+use super::Common;
+
+/// Arguments of `weft explain`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {}
+
+/// Runs the command.
+pub(crate) fn run(_common: &Common, _args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`weft explain` is not built in this version")
+}

@@ -1,0 +1,14 @@
+//! `weft sidecar`.
+
+use std::process::ExitCode;
+
+use super::Common;
+
+/// Arguments of `weft sidecar`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {}
+
+/// Runs the command.
+pub(crate) fn run(_common: &Common, _args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`weft sidecar` is not built in this version")
+}
