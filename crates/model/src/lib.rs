@@ -4,6 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod code;
+pub mod finding;
+pub mod manifest;
 pub mod pattern;
 pub mod plan;
 pub mod wire;
