@@ -1,1 +1,9 @@
-//! ops
+//! Tools for people: the supervisor behind `weft up`, the keeper of a service's processes, and the screen.
+//!
+//! - [`words`]: what the supervisor and a role say to each other
+//! - [`inherit`]: listening sockets that outlive the process which accepts on them
+
+#![deny(unsafe_code)]
+
+pub mod inherit;
+pub mod words;
