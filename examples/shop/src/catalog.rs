@@ -61,9 +61,10 @@ pub(crate) struct CartItem {
 impl Service for Catalog {
     async fn answer(&self, call: Call) -> Result<Answer, Problem> {
         let mut answer = match (call.route().0, &call.route().1[..]) {
-            ("GET", ["products"]) => {
-                json(200, &Products { items: list(call.query("ids"), call.query("category")) })
-            }
+            ("GET", ["products"]) => json(
+                200,
+                &Products { items: list(call.query("ids").as_deref(), call.query("category").as_deref()) },
+            ),
             ("GET", ["products", sku]) => json(200, &product(sku)?),
             ("GET", ["carts", id]) => json(200, &cart(id)?),
             _ => return Err(Problem::no_such_operation(&call)),
@@ -74,15 +75,12 @@ impl Service for Catalog {
 }
 
 /// All products, or those asked for in the order asked; unknown ones are left out.
-fn list(ids: Option<String>, category: Option<String>) -> Vec<Product> {
+fn list(ids: Option<&str>, category: Option<&str>) -> Vec<Product> {
     let found = match ids {
         Some(ids) => ids.split(',').take(100).filter_map(|sku| product(sku).ok()).collect(),
         None => PRODUCTS.iter().map(described).collect::<Vec<_>>(),
     };
-    found
-        .into_iter()
-        .filter(|product| category.as_ref().is_none_or(|wanted| *wanted == product.category))
-        .collect()
+    found.into_iter().filter(|product| category.is_none_or(|wanted| wanted == product.category)).collect()
 }
 
 fn product(sku: &str) -> Result<Product, Problem> {
@@ -115,9 +113,9 @@ mod tests {
 
     #[test]
     fn products_come_in_the_order_asked_and_unknown_ones_are_left_out() {
-        let found = list(Some("tea-sencha,nothing,tea-assam".to_owned()), None);
+        let found = list(Some("tea-sencha,nothing,tea-assam"), None);
         assert_eq!(found.iter().map(|p| p.sku.as_str()).collect::<Vec<_>>(), ["tea-sencha", "tea-assam"]);
-        assert!(list(None, Some("ware".to_owned())).iter().all(|p| p.category == "ware"));
+        assert!(list(None, Some("ware")).iter().all(|p| p.category == "ware"));
         assert_eq!(list(None, None).len(), PRODUCTS.len());
     }
 

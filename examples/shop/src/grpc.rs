@@ -158,7 +158,7 @@ impl<M: Message + Default> Messages<M> {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.read.extend_from_slice(&data),
                     Err(frame) => {
-                        self.trailers = frame.into_trailers().ok().and_then(|t| Status::from_headers(&t))
+                        self.trailers = frame.into_trailers().ok().and_then(|t| Status::from_headers(&t));
                     }
                 },
             }
@@ -216,7 +216,12 @@ pub(crate) struct Channel(Client);
 
 impl Channel {
     pub(crate) fn new(base_url: &str) -> anyhow::Result<Self> {
-        Client::http2(base_url).map(Self)
+        Client::http2(base_url).map(Self::over)
+    }
+
+    /// Over a client that speaks HTTP/2 already.
+    pub(crate) fn over(client: Client) -> Self {
+        Self(client)
     }
 
     /// Asks once and expects one answer. `method` is `/package.Service/Method`.
@@ -233,6 +238,16 @@ impl Channel {
             None => Ok(first),
             Some(_) => Err(Status::new(INTERNAL, "one answer was expected, and there are more")),
         }
+    }
+
+    /// Asks once and expects any number of answers.
+    pub(crate) async fn ask_many<A: Message + Default>(
+        &self,
+        method: &str,
+        headers: HeaderMap,
+        question: &impl Message,
+    ) -> Result<Messages<A>, Status> {
+        self.start(method, headers, full(framed(question))).await
     }
 
     /// Opens a call in which both sides may speak many times. Dropping the sender ends our side.

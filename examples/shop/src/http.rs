@@ -99,6 +99,13 @@ impl Problem {
     }
 }
 
+/// Something of ours broke.
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(500, format!("{error:#}"))
+    }
+}
+
 impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
         let mut answer = json(problem.status, &problem);

@@ -44,7 +44,7 @@ impl Service for Orders {
             ("POST", ["orders"]) => self.place(call).await,
             ("GET", ["orders"]) => self.list(&call),
             ("GET", ["orders", id]) => {
-                let order = self.book().get(id).map_err(unkept)?;
+                let order = self.book().get(id)?;
                 Ok(json(200, &order.ok_or_else(|| Problem::new(404, format!("there is no order `{id}`")))?))
             }
             _ => Err(Problem::no_such_operation(&call)),
@@ -74,7 +74,7 @@ impl Orders {
             call.query("customer").ok_or_else(|| Problem::new(400, "say whose orders: ?customer="))?;
         let limit = call.query("limit").map_or(Ok(20), |limit| limit.parse::<usize>());
         let limit = limit.map_err(|_| Problem::new(400, "limit is no number"))?.min(LIST_MAX);
-        Ok(json(200, &OrderList { items: self.book().of_customer(&customer, limit).map_err(unkept)? }))
+        Ok(json(200, &OrderList { items: self.book().of_customer(&customer, limit)? }))
     }
 
     /// The same `idempotency-key` of the same customer gives the same order, however often it is sent.
@@ -86,12 +86,12 @@ impl Orders {
         let headers = passed_on(&call.head.headers);
         let wish: NewOrder = call.json().await?;
         let id = order_id(&wish.customer, &key);
-        let known = self.book().get(&id).map_err(unkept)?;
+        let known = self.book().get(&id)?;
         let (order, new) = match known {
             Some(order) => (order, false),
             None => {
                 let order = self.compose(id, &wish, &headers).await?;
-                self.book().insert(order).map_err(unkept)?
+                self.book().insert(order)?
             }
         };
         if order.cart != wish.cart {
@@ -170,10 +170,6 @@ fn order_id(customer: &str, key: &str) -> String {
 /// What may stand in a path as it is.
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-}
-
-fn unkept(error: anyhow::Error) -> Problem {
-    Problem::new(500, format!("{error:#}"))
 }
 
 #[cfg(test)]
