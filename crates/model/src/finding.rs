@@ -182,3 +182,16 @@ pub fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) ->
         .min()
         .map(|(_, known)| known)
 }
+
+/// The beginning of a text of any length, printable: for messages.
+pub fn excerpt(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    let mut cut = String::new();
+    for c in text.chars().take(CHARS_MAX) {
+        if c.is_control() || c == '\u{feff}' { cut.extend(c.escape_unicode()) } else { cut.push(c) }
+    }
+    if text.chars().nth(CHARS_MAX).is_some() {
+        cut.push('…');
+    }
+    cut
+}

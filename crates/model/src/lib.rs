@@ -10,3 +10,4 @@ pub mod manifest;
 pub mod pattern;
 pub mod plan;
 pub mod wire;
+pub mod yaml;
