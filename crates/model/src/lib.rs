@@ -6,6 +6,7 @@
 
 pub mod code;
 pub mod finding;
+pub mod grammar;
 pub mod manifest;
 pub mod pattern;
 pub mod plan;
