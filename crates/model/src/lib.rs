@@ -10,5 +10,6 @@ pub mod grammar;
 pub mod manifest;
 pub mod pattern;
 pub mod plan;
+pub mod route_order;
 pub mod wire;
 pub mod yaml;

@@ -86,6 +86,39 @@ impl PathPattern {
         parts.is_none()
     }
 
+    /// Whether some path matches both.
+    pub fn intersects(&self, other: &PathPattern) -> bool {
+        let (mut ours, mut theirs) = (self.segments.iter(), other.segments.iter());
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some(Segment::Rest), _) | (_, Some(Segment::Rest)) | (None, None) => return true,
+                (Some(Segment::Literal(a)), Some(Segment::Literal(b))) if a != b => return false,
+                (Some(Segment::Literal(a)), Some(_)) | (Some(_), Some(Segment::Literal(a)))
+                    if a.is_empty() =>
+                {
+                    // A trailing slash's empty segment is matched by nothing but itself.
+                    return ours.next().is_none() && theirs.next().is_none() && ends_alike(self, other);
+                }
+                (Some(_), Some(_)) => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether every path that `other` matches is matched by this pattern too.
+    pub fn covers(&self, other: &PathPattern) -> bool {
+        let (mut ours, mut theirs) = (self.segments.iter(), other.segments.iter());
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some(Segment::Rest), _) | (None, None) => return true,
+                (Some(Segment::Literal(a)), Some(Segment::Literal(b))) if a == b => {}
+                (Some(Segment::Param(_) | Segment::Any), Some(Segment::Param(_) | Segment::Any)) => {}
+                (Some(Segment::Param(_) | Segment::Any), Some(Segment::Literal(b))) if !b.is_empty() => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// The literal part before the first wildcard, e.g. `/products` of `/products/**`.
     pub fn literal_prefix(&self) -> String {
         let mut text = String::new();
@@ -96,6 +129,10 @@ impl PathPattern {
         }
         text
     }
+}
+
+fn ends_alike(a: &PathPattern, b: &PathPattern) -> bool {
+    a.segments.last() == b.segments.last()
 }
 
 impl FromStr for PathPattern {
@@ -114,8 +151,10 @@ impl FromStr for PathPattern {
             let last = index + 1 == parts.len();
             segments.push(parse_segment(part, last)?);
         }
-        let mut names: Vec<&String> =
-            segments.iter().filter_map(|s| if let Segment::Param(name) = s { Some(name) } else { None }).collect();
+        let mut names: Vec<&String> = segments
+            .iter()
+            .filter_map(|s| if let Segment::Param(name) = s { Some(name) } else { None })
+            .collect();
         names.sort();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return refuse(format!("the parameter `{{{}}}` is named twice", pair[0]));
@@ -139,11 +178,15 @@ fn parse_segment(part: &str, last: bool) -> Result<Segment, PatternError> {
                 return if good {
                     Ok(Segment::Param(name.to_owned()))
                 } else {
-                    refuse(format!("`{part}` is not a parameter: write `{{name}}` with letters, digits, `_`, `-` or `.`"))
+                    refuse(format!(
+                        "`{part}` is not a parameter: write `{{name}}` with letters, digits, `_`, `-` or `.`"
+                    ))
                 };
             }
             if part.contains(['{', '}', '*', '?', '#', '\\', ' ']) || part.chars().any(char::is_control) {
-                return refuse(format!("`{part}`: a segment is a literal, `{{name}}`, `*` or `**`, nothing in between"));
+                return refuse(format!(
+                    "`{part}`: a segment is a literal, `{{name}}`, `*` or `**`, nothing in between"
+                ));
             }
             Ok(Segment::Literal(part.to_owned()))
         }
@@ -168,22 +211,93 @@ impl fmt::Display for PathPattern {
 }
 
 impl EndpointPattern {
-    /// Whether a request matches. A gRPC endpoint is `POST /service/method` on the wire.
+    /// Whether a request matches. A gRPC endpoint is `POST /service/method` on the wire. What may be asked by `GET` may be
+    /// asked by `HEAD` (RFC 9110, section 9.3.2).
     pub fn matches(&self, method: &str, path: &str) -> bool {
         match self {
             EndpointPattern::Http { method: want, path: pattern, .. } => {
-                want.as_deref().is_none_or(|want| want == method) && pattern.matches(path)
+                method_covers(want.as_deref(), method) && pattern.matches(path)
             }
             EndpointPattern::Grpc { service, method: want } => {
-                let Some((got_service, got_method)) = path.strip_prefix('/').and_then(|p| p.split_once('/')) else {
+                let Some((got_service, got_method)) = path.strip_prefix('/').and_then(|p| p.split_once('/'))
+                else {
                     return false;
                 };
                 let same = got_service == service
-                    || got_service.strip_suffix(service.as_str()).is_some_and(|package| package.ends_with('.'));
+                    || got_service
+                        .strip_suffix(service.as_str())
+                        .is_some_and(|package| package.ends_with('.'));
                 method == "POST" && same && (want == "*" || want == got_method)
             }
         }
     }
+
+    /// Whether some request matches both.
+    pub fn intersects(&self, other: &EndpointPattern) -> bool {
+        match (self, other) {
+            (
+                EndpointPattern::Http { method: a, path: ours, .. },
+                EndpointPattern::Http { method: b, path: theirs, .. },
+            ) => {
+                let methods = match (a, b) {
+                    (Some(a), Some(b)) => method_covers(Some(a), b) || method_covers(Some(b), a),
+                    _ => true,
+                };
+                methods && ours.intersects(theirs)
+            }
+            (
+                EndpointPattern::Grpc { service: a, method: x },
+                EndpointPattern::Grpc { service: b, method: y },
+            ) => same_grpc_service(a, b) && (x == y || x == "*" || y == "*"),
+            (EndpointPattern::Grpc { service, method }, http @ EndpointPattern::Http { .. })
+            | (http @ EndpointPattern::Http { .. }, EndpointPattern::Grpc { service, method }) => {
+                as_http(service, method).is_some_and(|grpc| grpc.intersects(http))
+            }
+        }
+    }
+
+    /// Whether every request that `other` matches is matched by this pattern too.
+    pub fn covers(&self, other: &EndpointPattern) -> bool {
+        match (self, other) {
+            (
+                EndpointPattern::Http { method: a, path: ours, .. },
+                EndpointPattern::Http { method: b, path: theirs, .. },
+            ) => {
+                let methods = match (a, b) {
+                    (None, _) => true,
+                    (Some(a), Some(b)) => method_covers(Some(a), b),
+                    (Some(_), None) => false,
+                };
+                methods && ours.covers(theirs)
+            }
+            (
+                EndpointPattern::Grpc { service: a, method: x },
+                EndpointPattern::Grpc { service: b, method: y },
+            ) => same_grpc_service(a, b) && (x == "*" || x == y),
+            (EndpointPattern::Http { .. }, EndpointPattern::Grpc { service, method }) => {
+                as_http(service, method).is_some_and(|grpc| self.covers(&grpc))
+            }
+            (EndpointPattern::Grpc { .. }, EndpointPattern::Http { .. }) => false,
+        }
+    }
+}
+
+/// Whether a wanted method (any where absent) takes this one: `GET` takes `HEAD` too.
+pub fn method_covers(want: Option<&str>, method: &str) -> bool {
+    want.is_none_or(|want| want == method || (want == "GET" && method == "HEAD"))
+}
+
+/// Whether two names of a gRPC service mean the same one, where either may lack the package.
+fn same_grpc_service(a: &str, b: &str) -> bool {
+    let tail =
+        |long: &str, short: &str| long.strip_suffix(short).is_some_and(|package| package.ends_with('.'));
+    a == b || tail(a, b) || tail(b, a)
+}
+
+/// A gRPC endpoint as it is on the wire.
+fn as_http(service: &str, method: &str) -> Option<EndpointPattern> {
+    let path = format!("/{service}/{method}").parse().ok()?;
+    Some(EndpointPattern::Http { method: Some("POST".to_owned()), path, query: None })
 }
 
 impl FromStr for EndpointPattern {
@@ -193,7 +307,9 @@ impl FromStr for EndpointPattern {
         let text = text.trim();
         if let Some((method, path)) = text.split_once(' ') {
             if method.is_empty() || !method.chars().all(|c| c.is_ascii_uppercase() || c == '-') {
-                return refuse(format!("`{method}` is not a method: write it in capitals, e.g. `GET /path`, or `ANY`"));
+                return refuse(format!(
+                    "`{method}` is not a method: write it in capitals, e.g. `GET /path`, or `ANY`"
+                ));
             }
             let (path, query) = match path.trim_start().split_once('?') {
                 Some((path, query)) => (path, Some(query.to_owned())),
@@ -216,7 +332,9 @@ impl FromStr for EndpointPattern {
             Some((service, method)) if word(service) && (method == "*" || word(method)) => {
                 Ok(EndpointPattern::Grpc { service: service.to_owned(), method: method.to_owned() })
             }
-            _ => refuse(format!("`{text}` is not an endpoint: write `METHOD /path` or `package.Service/Method`")),
+            _ => refuse(format!(
+                "`{text}` is not an endpoint: write `METHOD /path` or `package.Service/Method`"
+            )),
         }
     }
 }
@@ -250,3 +368,72 @@ macro_rules! as_text {
 }
 as_text!(PathPattern);
 as_text!(EndpointPattern);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> PathPattern {
+        text.parse().unwrap()
+    }
+
+    fn endpoint(text: &str) -> EndpointPattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn paths_match_segment_by_segment() {
+        for (pattern, good, bad) in [
+            ("/", "/", "/a"),
+            ("/a/{id}", "/a/1", "/a/"),
+            ("/a/*", "/a/1", "/a/1/2"),
+            ("/a/**", "/a", "/b"),
+            ("/a/**", "/a/1/2/3", "/ab"),
+            ("/a/", "/a/", "/a"),
+            ("/**", "/", "relative"),
+        ] {
+            assert!(path(pattern).matches(good), "{pattern} {good}");
+            assert!(!path(pattern).matches(bad), "{pattern} {bad}");
+        }
+    }
+
+    /// `intersects` and `covers` say what trying all short paths says.
+    #[test]
+    fn intersection_and_cover_agree_with_matching() {
+        let parts = ["", "a", "b", "zz"];
+        let mut paths = vec!["/".to_owned()];
+        for x in parts {
+            paths.push(format!("/{x}"));
+            for y in parts {
+                paths.push(format!("/{x}/{y}"));
+                paths.extend(parts.iter().map(|z| format!("/{x}/{y}/{z}")));
+            }
+        }
+        let patterns = [
+            "/", "/a", "/a/", "/{p}", "/*/", "/**", "/a/**", "/a/b", "/a/{p}", "/*/b", "/*/b/**", "/a/*/b",
+            "/{p}/{q}",
+        ];
+        for a in patterns {
+            for b in patterns {
+                let (ours, theirs) = (path(a), path(b));
+                let both = paths.iter().any(|path| ours.matches(path) && theirs.matches(path));
+                assert_eq!(ours.intersects(&theirs), both, "{a} and {b}");
+                let all = paths.iter().all(|path| !theirs.matches(path) || ours.matches(path));
+                assert_eq!(ours.covers(&theirs), all, "{a} over {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn endpoints_cover_what_they_should() {
+        assert!(endpoint("GET /a").matches("HEAD", "/a"));
+        assert!(!endpoint("HEAD /a").matches("GET", "/a"));
+        assert!(endpoint("ANY /a/**").covers(&endpoint("GET /a/{id}")));
+        assert!(!endpoint("GET /a/**").covers(&endpoint("ANY /a/{id}")));
+        assert!(endpoint("shop.Pricing/*").covers(&endpoint("shop.Pricing/Get")));
+        assert!(endpoint("ANY /shop.Pricing/**").covers(&endpoint("shop.Pricing/Get")));
+        assert!(!endpoint("GET /shop.Pricing/**").intersects(&endpoint("shop.Pricing/Get")));
+        assert!(endpoint("Pricing/Get").intersects(&endpoint("shop.Pricing/Get")));
+        assert!(!endpoint("Pricing/Get").intersects(&endpoint("shop.OtherPricing/Get")));
+    }
+}

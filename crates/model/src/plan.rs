@@ -5,8 +5,9 @@
 //! boundaries as JSON ([`PLAN_FORMAT`]); deriving the same manifest twice gives the same bytes, so all maps are ordered.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::pattern::{EndpointPattern, PathPattern};
 
@@ -75,10 +76,14 @@ pub struct GatewayPlan {
     pub tls: Option<EdgeTlsPlan>,
     /// Networks (CIDR) whose forwarding headers are believed.
     pub trusted_proxies: Vec<String>,
-    /// Routes, in no meaningful order: the most specific wins (see `PathPattern`), overlaps were refused.
+    /// Routes, the more specific first ([`route_order::precedence`](crate::route_order::precedence)): the first that matches
+    /// is the one. Overlaps were refused.
     pub routes: Vec<RoutePlan>,
-    /// Ports and hosts of the edge that the environment may move.
+    /// Whole exchange, where neither the route nor the upstream says otherwise.
     pub timeout_ms: u64,
+    /// See [`ResiliencePlan::timeout_whole`].
+    #[serde(default)]
+    pub timeout_whole: bool,
 }
 
 /// Certificates of the edge.
@@ -117,7 +122,7 @@ pub struct RoutePlan {
     pub query: Vec<FieldMatch>,
     /// What happens.
     pub action: ActionPlan,
-    /// Whole exchange; the gateway's where absent.
+    /// Whole exchange; the gateway's where absent. Always said by the manifest, so it covers the response's body too.
     pub timeout_ms: Option<u64>,
     /// Edits of the request's fields.
     #[serde(default)]
@@ -408,8 +413,14 @@ pub struct VersionPlan {
 /// Time limits and recovery toward one upstream. Defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResiliencePlan {
-    /// Whole exchange toward this upstream.
+    /// Time limit of an exchange toward this upstream.
     pub timeout_ms: u64,
+    /// Whether the manifest said the limit. Then it covers the exchange to the last byte of the response, together with
+    /// every other limit that was said (the shortest wins). A default ends with the response's head, so that it never
+    /// cuts server-sent events, long downloads or gRPC streams (those have the idle limit), and gives way to a limit
+    /// that was said elsewhere (route, gateway, upstream). A deadline of the downstream always holds.
+    #[serde(default)]
+    pub timeout_whole: bool,
     /// One try; absent: what remains.
     pub per_try_timeout_ms: Option<u64>,
     /// Making a connection.
@@ -521,7 +532,7 @@ pub struct LaunchService {
     /// Folder of the process, relative to the manifest's folder.
     pub cwd: String,
     /// Extra environment.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
     /// The port it wants; a free one where absent, and for replicas after the first.
     pub port: Option<u16>,
     /// Copies.
@@ -532,4 +543,47 @@ pub struct LaunchService {
     pub health: HealthPlan,
     /// What it speaks.
     pub protocol: Protocol,
+}
+
+/// Value of a variable. Shown and serialised as it was written (`${NAME}`), so that what came from the environment is
+/// in no log and in no printed plan.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EnvValue {
+    written: String,
+    value: String,
+}
+
+impl EnvValue {
+    /// A value with the text that stands for it.
+    pub fn new(value: impl Into<String>, written: impl Into<String>) -> Self {
+        EnvValue { written: written.into(), value: value.into() }
+    }
+
+    /// The value that the process gets. May be a secret.
+    pub fn reveal(&self) -> &str {
+        &self.value
+    }
+
+    /// As written in the manifest: this may be shown.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+}
+
+impl fmt::Debug for EnvValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.written.fmt(f)
+    }
+}
+
+impl Serialize for EnvValue {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.written.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvValue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|written| EnvValue { value: written.clone(), written })
+    }
 }
