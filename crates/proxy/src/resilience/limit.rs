@@ -1,0 +1,288 @@
+//! The bulkhead of one upstream: so many requests open at once, so many more waiting in order of arrival, the rest
+//! refused at once with a time after which to come again.
+//!
+//! Pure: the shell parks a task per [`Ticket`] and wakes the one that [`Bulkhead`] names. A place passes straight from
+//! whoever leaves to the first that waits, so nobody who comes in between takes it. Cancelling is O(1) and may happen
+//! at any time, also between being given the place and noticing.
+
+use std::time::Duration;
+
+use weft_model::plan::LimitPlan;
+use weft_stdx::clock::Tick;
+
+use super::window::{WINDOW_S, Window};
+
+/// What callers are told to wait at least and at most.
+const RETRY_AFTER_S: std::ops::RangeInclusive<u64> = 1..=30;
+/// So many places must have been left in the window before their rate is believed.
+const RATE_SAMPLES_MIN: u32 = 20;
+/// End of a list.
+const NIL: u32 = u32::MAX;
+
+/// A place in the queue, or the place that it was given. Each must be ended by [`Bulkhead::leave`] or
+/// [`Bulkhead::cancel`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the place in the queue is held until it is cancelled"]
+pub(crate) struct Ticket(Key);
+
+/// Names a ticket to the shell: under which key its waiting task is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+/// An open place. Must be ended by [`Bulkhead::leave`].
+#[derive(Debug)]
+#[must_use = "the place is taken until it is left"]
+pub(crate) struct Place(());
+
+/// What became of a request to enter.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// Go on.
+    Open(Place),
+    /// Wait until woken, then [`claim`](Bulkhead::claim).
+    Queued(Ticket),
+    /// Come again after that time.
+    Refused {
+        /// Whole seconds, for `Retry-After`.
+        retry_after: Duration,
+        /// Why.
+        why: Full,
+    },
+}
+
+/// Why a request may not even wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The queue is at its limit.
+    Queue,
+    /// Those in front will take longer than its deadline allows.
+    Deadline,
+}
+
+/// Places and queue of one upstream, for one worker thread.
+#[derive(Debug)]
+pub(crate) struct Bulkhead {
+    open_max: u32,
+    queued_max: u32,
+    /// Places that are taken, including those given to tickets that were not claimed yet.
+    open: u32,
+    queued: u32,
+    head: u32,
+    tail: u32,
+    free: u32,
+    nodes: Vec<Node>,
+    /// Places left.
+    left: Window,
+    refused: u64,
+}
+
+/// A ticket's state in a doubly linked list over a slab, so that leaving from the middle costs nothing and nothing
+/// dead stays in it.
+#[derive(Debug)]
+struct Node {
+    generation: u32,
+    state: Waiting,
+    deadline: Tick,
+    before: u32,
+    after: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Free,
+    InLine,
+    Given,
+    /// Its deadline had passed when its turn came.
+    TooLate,
+}
+
+impl Bulkhead {
+    /// A bulkhead of `open_max` places (at least one) and a queue of `queued_max`.
+    pub(crate) fn new(plan: LimitPlan) -> Self {
+        Self {
+            open_max: plan.open.max(1),
+            queued_max: plan.queued,
+            open: 0,
+            queued: 0,
+            head: NIL,
+            tail: NIL,
+            free: NIL,
+            nodes: Vec::new(),
+            left: Window::default(),
+            refused: 0,
+        }
+    }
+
+    /// Asks for a place for a request that must be over by `deadline`.
+    pub(crate) fn enter(&mut self, now: Tick, deadline: Tick) -> Entry {
+        if self.open < self.open_max {
+            self.open += 1;
+            return Entry::Open(Place(()));
+        }
+        let wait = self.expected_wait(now, self.queued + 1);
+        let why = if self.queued >= self.queued_max {
+            Full::Queue
+        } else if now + wait.unwrap_or_default() >= deadline {
+            Full::Deadline
+        } else {
+            return Entry::Queued(self.push(deadline));
+        };
+        self.refused += 1;
+        let wait_s = wait.map_or(0, |wait| wait.as_secs() + 1);
+        let wait_s = wait_s.clamp(*RETRY_AFTER_S.start(), *RETRY_AFTER_S.end());
+        Entry::Refused { retry_after: Duration::from_secs(wait_s), why }
+    }
+
+    /// Trades a ticket whose turn has come for its place; gives the ticket back if it has not.
+    ///
+    /// # Errors
+    /// The ticket, if it still waits.
+    pub(crate) fn claim(&mut self, ticket: Ticket) -> Result<Place, Ticket> {
+        if self.nodes[ticket.0.index as usize].state != Waiting::Given {
+            return Err(ticket);
+        }
+        self.recycle(ticket.0.index);
+        Ok(Place(()))
+    }
+
+    /// Gives a place back. If it passes to a ticket, that is the one to wake.
+    #[must_use = "the ticket that it names must be woken"]
+    #[expect(clippy::needless_pass_by_value, reason = "it ends here, and can be given back only once")]
+    pub(crate) fn leave(&mut self, place: Place, now: Tick) -> Option<Key> {
+        let Place(()) = place;
+        self.left.add(now, [1, 0]);
+        self.pass_on(now)
+    }
+
+    /// Ends a ticket that will not be claimed: its caller went away, or its deadline has passed. If it had been given
+    /// a place already, that passes to the next, which is the one to wake.
+    #[must_use = "the ticket that it names must be woken"]
+    #[expect(clippy::needless_pass_by_value, reason = "it ends here, and can be given back only once")]
+    pub(crate) fn cancel(&mut self, ticket: Ticket, now: Tick) -> Option<Key> {
+        let index = ticket.0.index;
+        let state = self.nodes[index as usize].state;
+        if state == Waiting::InLine {
+            self.unlink(index);
+        }
+        self.recycle(index);
+        if state == Waiting::Given { self.pass_on(now) } else { None }
+    }
+
+    /// Takes in new limits. With more places than before, those who wait are let in: wake the keys it names.
+    #[must_use = "the tickets that it names must be woken"]
+    pub(crate) fn reconfigure(&mut self, plan: LimitPlan, now: Tick) -> Vec<Key> {
+        self.open_max = plan.open.max(1);
+        self.queued_max = plan.queued;
+        let mut wake = Vec::new();
+        while self.open < self.open_max {
+            let Some(key) = self.give_next(now) else { break };
+            self.open += 1;
+            wake.push(key);
+        }
+        wake
+    }
+
+    /// Places that are taken.
+    pub(crate) fn open(&self) -> u32 {
+        self.open
+    }
+
+    /// Tickets that wait.
+    pub(crate) fn queued(&self) -> u32 {
+        self.queued
+    }
+
+    /// Requests that it refused since the start.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Passes a place to the first that waits, or closes it.
+    fn pass_on(&mut self, now: Tick) -> Option<Key> {
+        // After a smaller limit came, places are closed until it holds.
+        let next = if self.open > self.open_max { None } else { self.give_next(now) };
+        self.open -= u32::from(next.is_none());
+        next
+    }
+
+    /// Marks the first that still has time as given a place. Those before it are out of the line, but keep their
+    /// tickets, which their own timers cancel.
+    fn give_next(&mut self, now: Tick) -> Option<Key> {
+        while self.head != NIL {
+            let index = self.head;
+            self.unlink(index);
+            let node = &mut self.nodes[index as usize];
+            if now < node.deadline {
+                node.state = Waiting::Given;
+                return Some(Key { index, generation: node.generation });
+            }
+            node.state = Waiting::TooLate;
+        }
+        None
+    }
+
+    /// How long until the `nth` in line has its turn, by how fast places were left lately. `None`: not known.
+    fn expected_wait(&mut self, now: Tick, nth: u32) -> Option<Duration> {
+        let [left, _] = self.left.sums(now);
+        // Early in a process's life, or after a pause, the window is not full: the rate is then thought too low, and
+        // the wait too long. Places that are open bound that, because each of them is left once.
+        let known = left >= RATE_SAMPLES_MIN.max(self.open_max.min(1_024));
+        known.then(|| Duration::from_secs(u64::from(WINDOW_S)) * nth / left)
+    }
+
+    fn push(&mut self, deadline: Tick) -> Ticket {
+        let node =
+            |generation| Node { generation, state: Waiting::InLine, deadline, before: self.tail, after: NIL };
+        let index = if self.free == NIL {
+            self.nodes.push(node(0));
+            (self.nodes.len() - 1) as u32
+        } else {
+            let index = self.free;
+            let old = &self.nodes[index as usize];
+            self.free = old.after;
+            self.nodes[index as usize] = node(old.generation);
+            index
+        };
+        match self.tail {
+            NIL => self.head = index,
+            tail => self.nodes[tail as usize].after = index,
+        }
+        self.tail = index;
+        self.queued += 1;
+        Ticket(Key { index, generation: self.nodes[index as usize].generation })
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Node { before, after, .. } = self.nodes[index as usize];
+        match before {
+            NIL => self.head = after,
+            before => self.nodes[before as usize].after = after,
+        }
+        match after {
+            NIL => self.tail = before,
+            after => self.nodes[after as usize].before = before,
+        }
+        self.queued -= 1;
+    }
+
+    fn recycle(&mut self, index: u32) {
+        let node = &mut self.nodes[index as usize];
+        node.state = Waiting::Free;
+        node.generation = node.generation.wrapping_add(1);
+        node.after = self.free;
+        self.free = index;
+    }
+}
+
+impl Ticket {
+    /// Under which name the shell keeps the task that waits.
+    pub(crate) fn key(&self) -> Key {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! Toward whom we call: which endpoint, and over which connection.
+
+pub(crate) mod balance;
