@@ -1,0 +1,77 @@
+//! Keeps an identity fresh: a new certificate for the same key at about half of its life, and after its end if need be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_model::wire::{Issued, RenewRequest};
+use weft_stdx::clock::Clock;
+use weft_stdx::rng::Rng;
+use weft_trust::identity::SpiffeId;
+use weft_trust::key::NodeKey;
+use weft_trust::mesh::{MeshIdentity, MeshTls};
+use weft_trust::renewal::{renew_at, retry_after};
+
+use super::{DataPlane, connect, replace_trust};
+use crate::grpc::{Code, Status};
+
+/// Longest sleep: the wall clock may jump (a laptop that slept), and is looked at again after this.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What renewing needs.
+pub(super) struct Renewing {
+    pub(super) address: String,
+    pub(super) instance: String,
+    pub(super) control: SpiffeId,
+    pub(super) key: NodeKey,
+    pub(super) identity: Arc<MeshIdentity>,
+    pub(super) tls: MeshTls,
+    pub(super) anonymous: MeshTls,
+    pub(super) clock: Clock,
+    pub(super) rng: Rng,
+}
+
+impl Renewing {
+    /// Renews for ever.
+    pub(super) async fn run(mut self, plane: Arc<dyn DataPlane>) {
+        loop {
+            self.until_due().await;
+            let mut failed = 0_u32;
+            while let Err(status) = self.renew(&*plane).await {
+                failed = failed.saturating_add(1);
+                tracing::warn!(reason = %status, failed, "the identity could not be renewed; trying again");
+                tokio::time::sleep(retry_after(failed, self.rng.fraction())).await;
+            }
+        }
+    }
+
+    async fn until_due(&mut self) {
+        let current = self.identity.current();
+        let due = renew_at(current.not_before, current.not_after, self.rng.fraction());
+        loop {
+            let left = due.duration_since(self.clock.wall()).unwrap_or_default();
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(LOOK_INTERVAL)).await;
+        }
+    }
+
+    async fn renew(&self, plane: &dyn DataPlane) -> Result<(), Status> {
+        let csr = self.key.request().map_err(|error| Status::new(Code::Internal, error.to_string()))?;
+        let request = RenewRequest { instance: self.instance.clone(), csr };
+        // As nobody: a certificate that ran out would be refused, and the request proves the key by itself.
+        let mut connection = connect(&self.address, &self.anonymous, &self.control).await?;
+        let issued: Issued = connection.unary("Renew", &request).await?;
+        let trust = self.tls.trust();
+        let unusable = |reason: String| Status::new(Code::Internal, reason);
+        if let Some(told) = &issued.trust {
+            replace_trust(trust, told).map_err(unusable)?;
+            plane.trust_changed();
+        }
+        self.identity
+            .replace(&self.key, &issued.chain, trust, self.clock.wall())
+            .map_err(|error| unusable(error.to_string()))?;
+        tracing::info!(not_after_unix_s = issued.not_after, "identity renewed");
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! The stream to control: opened again and again, each time from what is in force.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use weft_model::wire::{Ack, Down, DownKind, Endpoints, Hello, Nack, PlanDown, Trust, Up, UpKind};
+use weft_trust::mesh::MeshTrust;
+
+use super::{
+    BACKOFF_MAX, BACKOFF_MIN, DataPlane, Link, PLAN_WAIT, REPORT_INTERVAL, Says, connect, plans,
+    replace_trust,
+};
+use crate::grpc::client::Upward;
+use crate::grpc::{Code, Messages, Status};
+
+/// Answers that wait to be sent; each is one plan that was taken or not.
+const ANSWERS_QUEUE: usize = 4;
+/// A stream that held this long was a good one: the next try begins with the shortest pause again.
+const GOOD_STREAM: Duration = Duration::from_secs(5);
+/// How long the last words may take on a stop.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Keeps a stream open until told to stop.
+pub(super) async fn run(link: &mut Link, plane: Arc<dyn DataPlane>, mut says: Says) {
+    let told = Told {
+        plane,
+        trust: Arc::clone(link.tls.trust()),
+        data_dir: link.settings.data_dir.clone(),
+        instance: link.instance.clone(),
+        in_force: Mutex::default(),
+    };
+    let mut stop = says.stop.clone();
+    let streams = async {
+        let mut step = 0;
+        loop {
+            let opened = Instant::now();
+            match once(link, &told, &mut says).await {
+                Ok(()) => return,
+                Err(status) => {
+                    tracing::warn!(reason = %status, "no stream to control; what is in force goes on")
+                }
+            }
+            step = if opened.elapsed() >= GOOD_STREAM { 0 } else { step };
+            let pause = link.rng.backoff(BACKOFF_MIN, BACKOFF_MAX, step);
+            step = step.saturating_add(1);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+    };
+    let fallback = async {
+        tokio::time::sleep(PLAN_WAIT).await;
+        told.use_stored();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = streams => {}
+        () = fallback => {}
+    }
+}
+
+/// Ends when a stop is asked for, or whoever could ask is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone: nobody is left to run for.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// One stream, from connecting to its end; `Ok` means that a stop was asked for.
+async fn once(link: &Link, told: &Told, says: &mut Says) -> Result<(), Status> {
+    let opening = async {
+        let mut connection = connect(&link.address, &link.tls, &link.control).await?;
+        let (up, messages) = connection.stream("Watch").await?;
+        Ok::<_, Status>((connection, up, messages))
+    };
+    let mut stop = says.stop.clone();
+    let (_connection, up, messages) = tokio::select! {
+        opened = opening => opened?,
+        () = stopped(&mut stop) => return Ok(()),
+    };
+    let (answers, answered) = mpsc::channel(ANSWERS_QUEUE);
+    let mut reading = pin!(downward(messages, told, answers));
+    tokio::select! {
+        status = &mut reading => Err(status),
+        ended = upward(up, answered, link, told, says) => {
+            ended?;
+            // Control closes its side once it has read ours to the end; not waiting would cut the last words.
+            let _ = tokio::time::timeout(FAREWELL_TIMEOUT, reading).await;
+            Ok(())
+        }
+    }
+}
+
+/// Applies what control says; gives why it ended.
+async fn downward(mut messages: Messages, told: &Told, answers: mpsc::Sender<UpKind>) -> Status {
+    loop {
+        let down: Down = match messages.next().await {
+            Ok(Some(down)) => down,
+            Ok(None) => {
+                let ended = || Status::new(Code::Unavailable, "control ended the stream");
+                return messages.status().cloned().unwrap_or_else(ended);
+            }
+            Err(status) => return status,
+        };
+        match down.kind {
+            Some(DownKind::Plan(plan)) => {
+                if answers.send(told.take_plan(plan)).await.is_err() {
+                    return Status::new(Code::Cancelled, "this side of the stream is over");
+                }
+            }
+            Some(DownKind::Endpoints(endpoints)) => told.take_endpoints(endpoints),
+            Some(DownKind::Trust(trust)) => told.take_trust(&trust),
+            // A newer control may say more than this build understands.
+            None => {}
+        }
+    }
+}
+
+/// Says what there is to say, until asked to stop.
+async fn upward(
+    up: Upward,
+    mut answers: mpsc::Receiver<UpKind>,
+    link: &Link,
+    told: &Told,
+    says: &mut Says,
+) -> Result<(), Status> {
+    say(&up, UpKind::Hello(hello(link, told, &says.isolation.borrow_and_update().clone()))).await?;
+    let presence = says.presence.borrow_and_update().clone();
+    say(&up, UpKind::Presence(presence)).await?;
+    let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stop = says.stop.clone();
+    loop {
+        let kind = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Ok(()) = says.presence.changed() => UpKind::Presence(says.presence.borrow_and_update().clone()),
+            Some(answer) = answers.recv() => answer,
+            Ok(()) = says.isolation.changed() => {
+                let isolation = says.isolation.borrow_and_update().clone();
+                UpKind::Hello(hello(link, told, &isolation))
+            }
+            _ = ticks.tick() => UpKind::Report(told.plane.report().await),
+        };
+        say(&up, kind).await?;
+    }
+    let presence = says.presence.borrow().clone();
+    say(&up, UpKind::Presence(presence)).await?;
+    say(&up, UpKind::Report(told.plane.report().await)).await
+}
+
+async fn say(up: &Upward, kind: UpKind) -> Result<(), Status> {
+    up.send(&Up { kind: Some(kind) }).await
+}
+
+fn hello(link: &Link, told: &Told, isolation: &str) -> Hello {
+    Hello {
+        role: link.role.to_owned(),
+        instance: link.instance.clone(),
+        plan_version: told.in_force().version.clone(),
+        build: link.settings.build.clone(),
+        pid: std::process::id(),
+        isolation: isolation.to_owned(),
+    }
+}
+
+/// What control told, applied to the data plane and kept on disk.
+struct Told {
+    plane: Arc<dyn DataPlane>,
+    trust: Arc<MeshTrust>,
+    data_dir: PathBuf,
+    instance: String,
+    in_force: Mutex<InForce>,
+}
+
+#[derive(Default)]
+struct InForce {
+    version: String,
+    json: String,
+    endpoints: Option<Endpoints>,
+}
+
+impl Told {
+    /// Never held across an await: all of this runs on one thread, and nothing else locks it.
+    fn in_force(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies a plan, or keeps the old one; gives the answer for control.
+    fn take_plan(&self, down: PlanDown) -> UpKind {
+        let PlanDown { version, json, edge } = down;
+        let applied = plans::plan_of(&json).and_then(|plan| self.plane.apply_plan(plan, edge));
+        match applied {
+            Ok(()) => {
+                tracing::info!(%version, "plan in force");
+                let mut in_force = self.in_force();
+                in_force.version.clone_from(&version);
+                in_force.json = json;
+                self.keep(&in_force);
+                UpKind::Ack(Ack { version })
+            }
+            Err(reason) => {
+                tracing::warn!(%version, %reason, "plan refused; the old one goes on");
+                UpKind::Nack(Nack { version, reason })
+            }
+        }
+    }
+
+    fn take_endpoints(&self, endpoints: Endpoints) {
+        self.plane.apply_endpoints(endpoints.clone());
+        let mut in_force = self.in_force();
+        in_force.endpoints = Some(endpoints);
+        self.keep(&in_force);
+    }
+
+    fn take_trust(&self, told: &Trust) {
+        match replace_trust(&self.trust, told) {
+            Ok(()) => self.plane.trust_changed(),
+            Err(reason) => {
+                tracing::error!(%reason, "roots and revocations refused; the old ones stay in force")
+            }
+        }
+    }
+
+    fn keep(&self, in_force: &InForce) {
+        if in_force.version.is_empty() {
+            return;
+        }
+        let InForce { version, json, endpoints } = in_force;
+        if let Err(error) = plans::write(&self.data_dir, &self.instance, version, json, endpoints.as_ref()) {
+            tracing::warn!(%error, "the plan in force could not be kept on disk");
+        }
+    }
+
+    /// Starts from disk, unless there is a plan in force by now.
+    fn use_stored(&self) {
+        if !self.in_force().version.is_empty() {
+            return;
+        }
+        let Some(stored) = plans::read(&self.data_dir, &self.instance) else { return };
+        match self.plane.apply_plan(stored.plan, None) {
+            Ok(()) => {
+                tracing::warn!(version = %stored.version, "control is away; the plan on disk is in force");
+                if let Some(endpoints) = stored.endpoints {
+                    self.plane.apply_endpoints(endpoints);
+                }
+                // The version stays unset: control sends its plan whole, with what is never on disk.
+            }
+            Err(reason) => tracing::warn!(%reason, "the plan on disk was refused"),
+        }
+    }
+}
