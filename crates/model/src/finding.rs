@@ -174,6 +174,10 @@ pub fn sort(findings: &mut [Finding]) {
 
 /// The nearest of the known names, if one is near enough to be a slip: for "did you mean".
 pub fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // A slip in a long text is not guessed: the distance costs the product of both lengths.
+    if name.len() > 80 {
+        return None;
+    }
     let folded = name.to_lowercase();
     known
         .into_iter()

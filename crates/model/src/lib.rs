@@ -11,5 +11,6 @@ pub mod manifest;
 pub mod pattern;
 pub mod plan;
 pub mod route_order;
+pub mod sources;
 pub mod wire;
 pub mod yaml;
