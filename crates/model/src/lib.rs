@@ -7,10 +7,15 @@
 pub mod code;
 pub mod finding;
 pub mod grammar;
+mod load;
 pub mod manifest;
 pub mod pattern;
 pub mod plan;
+mod read;
+pub mod render;
 pub mod route_order;
 pub mod sources;
 pub mod wire;
 pub mod yaml;
+
+pub use load::{Loaded, load};
