@@ -15,6 +15,7 @@ use weft_model::plan::ResiliencePlan;
 use weft_stdx::clock::Tick;
 use weft_stdx::rng::Rng;
 
+use super::breaker::Verdict;
 use super::budget::Budget;
 use super::deadline::Deadline;
 
@@ -22,6 +23,8 @@ use super::deadline::Deadline;
 pub(crate) const ATTEMPT_FIELD: &str = "weft-attempt";
 /// A callee that asks to wait longer than this is not waited for: its answer is passed on, with its own hint.
 const WAIT_MAX: Duration = Duration::from_secs(2);
+/// An endpoint that had this long and gave no answer by the deadline is to blame for it.
+const FAIR_WAIT: Duration = Duration::from_secs(1);
 /// gRPC status UNAVAILABLE.
 const GRPC_UNAVAILABLE: u32 = 14;
 
@@ -65,21 +68,28 @@ pub(crate) enum Outcome {
     GrpcStatus(u32),
     /// The response began and then broke off. Part of it is with the caller.
     BrokenOff,
-    /// The exchange's deadline passed.
-    DeadlinePassed,
+    /// The exchange's deadline passed before the response's head came.
+    DeadlinePassed {
+        /// How long this attempt had been waiting for it.
+        waited: Duration,
+    },
+    /// The caller went away.
+    GivenUp,
 }
 
 impl Outcome {
-    /// Whether it counts against the endpoint in its breaker: whatever the endpoint, not the request, is to blame
-    /// for. A deadline that the caller made too short is not.
-    pub(crate) fn is_endpoint_failure(self) -> bool {
-        match self {
+    /// What it says about the endpoint. A deadline that passed is the endpoint's failure only if it had a fair while:
+    /// else a caller in a hurry could have any endpoint left out.
+    pub(crate) fn verdict(self) -> Verdict {
+        let failed = match self {
             Self::NotSent | Self::NoResponse | Self::TryTimeout | Self::BrokenOff => true,
-            Self::NotProcessed | Self::DeadlinePassed => false,
             Self::Answered(status) => status >= 500,
             // UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
             Self::GrpcStatus(status) => matches!(status, 2 | 4 | 13 | 14 | 15),
-        }
+            Self::DeadlinePassed { waited } if waited >= FAIR_WAIT => true,
+            Self::NotProcessed | Self::DeadlinePassed { .. } | Self::GivenUp => return Verdict::Unknown,
+        };
+        if failed { Verdict::Failure } else { Verdict::Success }
     }
 
     /// Whether trying again could help at all.
@@ -88,7 +98,7 @@ impl Outcome {
             Self::NotSent | Self::NotProcessed | Self::NoResponse | Self::TryTimeout => true,
             Self::Answered(status) => matches!(status, 502..=504),
             Self::GrpcStatus(status) => status == GRPC_UNAVAILABLE,
-            Self::BrokenOff | Self::DeadlinePassed => false,
+            Self::BrokenOff | Self::DeadlinePassed { .. } | Self::GivenUp => false,
         }
     }
 

@@ -23,7 +23,7 @@ use weft_stdx::rng::Rng;
 
 use self::group::{Group, GroupIndex};
 use self::load::Latency;
-use crate::resilience::breaker::{self, Breaker, Change, Rules};
+use crate::resilience::breaker::{self, Breaker, Change, Rules, Verdict};
 
 /// When a due probe fits none of the requests that come, look again after this.
 const PROBE_RECHECK: Duration = Duration::from_millis(10);
@@ -229,24 +229,30 @@ impl Balancer {
         Some(self.take(slot, false))
     }
 
-    /// Takes in what became of a request: once, when its response's head has come or it has failed.
-    ///
-    /// `latency` is the time until then. A request that says nothing about the endpoint (its caller went away) is
-    /// not recorded, only released.
+    /// Takes in what became of a request: once, when its response's head has come, or it has failed or was given up.
+    /// `elapsed` is the time until then.
     pub(crate) fn record(
         &mut self,
         picked: &mut Picked,
         now: Tick,
-        latency: Duration,
-        failed: bool,
+        elapsed: Duration,
+        verdict: Verdict,
     ) -> Change {
         if picked.recorded || !self.is_current(picked.id) {
             return Change::None;
         }
-        picked.recorded = true;
-        let rules = &self.settings.breaker;
         let endpoint = &mut self.endpoints[picked.id.slot as usize];
-        endpoint.latency.observe(now, whole_us(latency), failed);
+        let failed = match verdict {
+            Verdict::Success => false,
+            Verdict::Failure => true,
+            Verdict::Unknown => {
+                endpoint.latency.observe_at_least(now, whole_us(elapsed));
+                return Change::None;
+            }
+        };
+        picked.recorded = true;
+        endpoint.latency.observe(now, whole_us(elapsed), failed);
+        let rules = &self.settings.breaker;
         let change = if picked.probe {
             endpoint.breaker.record_probe(rules, now, failed)
         } else {
@@ -255,7 +261,7 @@ impl Balancer {
         if change == Change::Closed {
             // What it took while it failed says nothing about what it takes now.
             endpoint.latency = Latency::guess(0.0, now);
-            endpoint.latency.observe(now, whole_us(latency), false);
+            endpoint.latency.observe(now, whole_us(elapsed), false);
         }
         if change != Change::None {
             self.refit(now);

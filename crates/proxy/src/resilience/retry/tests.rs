@@ -5,7 +5,7 @@ use super::*;
 const RULES: Rules =
     Rules { retries: 1, backoff_min: Duration::from_millis(25), backoff_max: Duration::from_millis(250) };
 
-const OUTCOMES: [Outcome; 14] = [
+const OUTCOMES: [Outcome; 15] = [
     Outcome::NotSent,
     Outcome::NotProcessed,
     Outcome::NoResponse,
@@ -19,7 +19,8 @@ const OUTCOMES: [Outcome; 14] = [
     Outcome::Answered(500),
     Outcome::GrpcStatus(13),
     Outcome::BrokenOff,
-    Outcome::DeadlinePassed,
+    Outcome::DeadlinePassed { waited: Duration::from_secs(9) },
+    Outcome::GivenUp,
 ];
 
 fn ended(outcome: Outcome) -> Ended {
@@ -203,25 +204,24 @@ fn a_closed_idle_connection_costs_one_free_resend() {
 
 #[test]
 fn whose_fault_it_is() {
-    let not_the_endpoints = [
-        Outcome::NotProcessed,
-        Outcome::Answered(200),
-        Outcome::Answered(429),
-        Outcome::DeadlinePassed,
-        Outcome::GrpcStatus(0),
-        Outcome::GrpcStatus(5),
+    let waited = |ms| Outcome::DeadlinePassed { waited: Duration::from_millis(ms) };
+    let table = [
+        (
+            Verdict::Failure,
+            vec![Outcome::NotSent, Outcome::NoResponse, Outcome::TryTimeout, Outcome::BrokenOff],
+        ),
+        (Verdict::Failure, [500, 502, 503, 599].map(Outcome::Answered).to_vec()),
+        (Verdict::Failure, [2, 4, 13, 14, 15].map(Outcome::GrpcStatus).to_vec()),
+        (Verdict::Failure, vec![waited(1_000)]),
+        (Verdict::Success, [200, 204, 304, 404, 429, 499].map(Outcome::Answered).to_vec()),
+        (Verdict::Success, [0, 1, 3, 5, 7, 8, 16].map(Outcome::GrpcStatus).to_vec()),
+        (Verdict::Unknown, vec![Outcome::NotProcessed, Outcome::GivenUp, waited(999)]),
     ];
-    assert!(not_the_endpoints.into_iter().all(|outcome| !outcome.is_endpoint_failure()));
-    let the_endpoints = [
-        Outcome::NotSent,
-        Outcome::NoResponse,
-        Outcome::TryTimeout,
-        Outcome::BrokenOff,
-        Outcome::Answered(500),
-        Outcome::Answered(503),
-        Outcome::GrpcStatus(14),
-    ];
-    assert!(the_endpoints.into_iter().all(Outcome::is_endpoint_failure));
+    for (verdict, outcomes) in table {
+        for outcome in outcomes {
+            assert_eq!(outcome.verdict(), verdict, "{outcome:?}");
+        }
+    }
 }
 
 #[test]

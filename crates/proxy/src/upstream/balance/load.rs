@@ -32,6 +32,15 @@ impl Latency {
         Self { average_us, usual_us: average_us, at: now, observed: false }
     }
 
+    /// Takes in that a request has taken this long and has no answer yet: it can only be more.
+    pub(super) fn observe_at_least(&mut self, now: Tick, elapsed_us: u64) {
+        let elapsed_us = (elapsed_us as f64).min(LATENCY_US_MAX);
+        if elapsed_us > self.at(now) {
+            self.average_us = elapsed_us;
+            self.at = self.at.max(now);
+        }
+    }
+
     /// Takes in a latency.
     pub(super) fn observe(&mut self, now: Tick, latency_us: u64, failed: bool) {
         let mut latency_us = (latency_us as f64).clamp(1.0, LATENCY_US_MAX);
@@ -136,6 +145,16 @@ mod tests {
         };
         let (often, seldom) = (play(100), play(500_000));
         assert!((often / seldom - 1.0).abs() < 0.02, "{often} {seldom}");
+    }
+
+    #[test]
+    fn a_request_without_an_answer_can_only_raise_it() {
+        let mut latency = Latency::guess(0.0, Tick::ZERO);
+        latency.observe(Tick::ZERO, 1_000, false);
+        latency.observe_at_least(Tick::ZERO, 500);
+        assert_eq!(latency.at(Tick::ZERO), 1_000.0);
+        latency.observe_at_least(Tick::ZERO, 15_000_000);
+        assert_eq!(latency.at(Tick::ZERO), 15_000_000.0);
     }
 
     #[test]

@@ -17,6 +17,10 @@ fn member(key: &str) -> Member<'_> {
     Member { key, version: "v1", weight: 1, readiness: Readiness::Ready }
 }
 
+fn verdict(failed: bool) -> Verdict {
+    if failed { Verdict::Failure } else { Verdict::Success }
+}
+
 fn balancer(method: Method, members: &[Member<'_>]) -> Balancer {
     let mut balancer = Balancer::new(settings(method));
     balancer.update(Tick::ZERO, members);
@@ -27,7 +31,7 @@ fn balancer(method: Method, members: &[Member<'_>]) -> Balancer {
 fn exchange(balancer: &mut Balancer, rng: &mut Rng, now: Tick, ask: &Ask, failed: bool) -> String {
     let mut picked = balancer.pick(now, rng, ask).expect("somebody is listed");
     let key = balancer.key(picked.id()).expect("it is current").to_owned();
-    balancer.record(&mut picked, now, Duration::from_millis(2), failed);
+    balancer.record(&mut picked, now, Duration::from_millis(2), verdict(failed));
     balancer.release(picked, now);
     key
 }
@@ -48,7 +52,7 @@ fn trip(balancer: &mut Balancer, key: &str, now: Tick) {
     for _ in 0..10_000 {
         let mut picked = balancer.pick(now, &mut rng, &Ask::default()).unwrap();
         let failed = balancer.key(picked.id()) == Some(key);
-        let change = balancer.record(&mut picked, now, Duration::from_millis(2), failed);
+        let change = balancer.record(&mut picked, now, Duration::from_millis(2), verdict(failed));
         balancer.release(picked, now);
         if change == Change::Opened {
             return;
@@ -104,7 +108,7 @@ fn load_follows_inverse_latency_and_weight() {
             let first = (0..open.len()).min_by_key(|index| open[*index].0).unwrap();
             let (ends, begun, mut picked) = open.swap_remove(first);
             now = ends;
-            balancer.record(&mut picked, now, now.since(begun), false);
+            balancer.record(&mut picked, now, now.since(begun), Verdict::Success);
             balancer.release(picked, now);
         }
         let picked = balancer.pick(now, &mut rng, &Ask::default()).unwrap();
@@ -201,7 +205,10 @@ fn an_endpoint_that_fails_is_left_out_until_a_probe_succeeds() {
         "the first request after 1 s is the probe"
     );
     assert!(!shares(&mut balancer, at(1_000), &Ask::default(), 500).contains_key("b"), "and the only one");
-    assert_eq!(balancer.record(&mut probe, at(1_001), Duration::from_millis(1), false), Change::Closed);
+    assert_eq!(
+        balancer.record(&mut probe, at(1_001), Duration::from_millis(1), Verdict::Success),
+        Change::Closed
+    );
     balancer.release(probe, at(1_001));
     assert!(ejected(&balancer).is_empty());
     assert!(shares(&mut balancer, at(1_002), &Ask::default(), 500)["b"] > 50);
@@ -300,7 +307,7 @@ fn the_list_may_change_while_requests_are_in_flight() {
     assert_ne!(changes.added[0].0, ids["a"], "an id is never given twice, although the place is");
     assert_eq!((balancer.key(ids["a"]), balancer.key(ids["b"])), (None, Some("b")));
     for picked in &mut held {
-        balancer.record(picked, at(2), Duration::from_secs(9), true);
+        balancer.record(picked, at(2), Duration::from_secs(9), Verdict::Failure);
     }
     held.into_iter().for_each(|picked| balancer.release(picked, at(3)));
     for seen in balancer.seen() {
@@ -481,12 +488,14 @@ fn random_lists_and_requests_keep_the_books() {
                 _ if !held.is_empty() => {
                     let mut picked = held.swap_remove(rng.below(held.len()));
                     if rng.chance_ppm(900_000) {
-                        let failed = rng.chance_ppm(300_000);
+                        let verdict =
+                            [Verdict::Success, Verdict::Success, Verdict::Failure, Verdict::Unknown]
+                                [rng.below(4)];
                         balancer.record(
                             &mut picked,
                             now,
                             rng.duration(Duration::ZERO, Duration::from_secs(2)),
-                            failed,
+                            verdict,
                         );
                     }
                     balancer.release(picked, now);
