@@ -22,6 +22,7 @@ pub mod enrol;
 pub mod identity;
 pub mod key;
 pub mod mesh;
+pub mod peer;
 pub mod renewal;
 pub mod request;
 pub mod store;
