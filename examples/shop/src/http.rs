@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_headers_of_the_conversation_are_passed_on() {
+    fn only_the_headers_that_follow_a_request_are_passed_on() {
         let mut from = HeaderMap::new();
         for name in ["x-request-id", "authorization", "traceparent"] {
             from.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
