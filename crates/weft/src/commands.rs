@@ -6,6 +6,7 @@ pub(crate) mod control;
 pub(crate) mod explain;
 pub(crate) mod gateway;
 pub(crate) mod keep;
+pub(crate) mod manifest;
 pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod sidecar;

@@ -1,14 +1,82 @@
-//! `weft check`.
+//! `weft check`: every mistake of the manifest, at once.
 
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Common;
+use serde_json::json;
+use weft_model::finding::{Finding, refuses};
+use weft_model::manifest::Manifest;
+use weft_model::sources::Sources;
+
+use super::manifest::{Place, count, environment, findings_json, findings_text, print_json};
+use super::{Common, FINDINGS, Output};
 
 /// Arguments of `weft check`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The manifest, or the folder that holds `weft.yaml`; in place of `--file`.
+    path: Option<PathBuf>,
+}
 
 /// Runs the command.
-pub(crate) fn run(_common: &Common, _args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`weft check` is not built in this version")
+pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
+    let place = Place::find(common, args.path.as_deref())?;
+    let loaded = weft_model::load(&place.files(), &place.main, common.env.as_deref(), &environment());
+    let refused = loaded.refused();
+    let summary = loaded.manifest.as_ref().filter(|_| !refused).map(Summary::new);
+    match common.output {
+        Output::Text => show_text(&loaded.findings, &loaded.sources, summary.as_ref())?,
+        Output::Json => print_json(&json!({
+            "ok": !refused,
+            "summary": summary.as_ref().map(Summary::json),
+            "findings": findings_json(&loaded.findings, &loaded.sources),
+        }))?,
+    }
+    Ok(if refused || refuses(&loaded.findings) { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+}
+
+fn show_text(findings: &[Finding], sources: &Sources, summary: Option<&Summary>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let terminal = out.is_terminal();
+    out.write_all(findings_text(findings, sources, terminal).as_bytes())?;
+    match (summary, count(findings)) {
+        (Some(summary), None) => writeln!(out, "{}", summary.text()),
+        (Some(summary), Some(count)) => writeln!(out, "{}, {count}", summary.text()),
+        (None, count) => writeln!(out, "refused: {}", count.unwrap_or_default()),
+    }
+}
+
+/// What a good manifest holds.
+struct Summary {
+    system: String,
+    services: usize,
+    routes: usize,
+    calls: usize,
+}
+
+impl Summary {
+    fn new(manifest: &Manifest) -> Self {
+        Summary {
+            system: manifest.system.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
+            services: manifest.services.len(),
+            routes: manifest.gateway.as_ref().map_or(0, |gateway| gateway.routes.len()),
+            calls: manifest.services.iter().map(|service| service.calls.len()).sum(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let many = |count: usize, name: &str| format!("{count} {name}{}", if count == 1 { "" } else { "s" });
+        format!(
+            "{}: {}, {}, {}: all good",
+            self.system,
+            many(self.services, "service"),
+            many(self.routes, "route"),
+            many(self.calls, "call")
+        )
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({ "system": self.system, "services": self.services, "routes": self.routes, "calls": self.calls })
+    }
 }

@@ -1,14 +1,25 @@
-//! `weft schema`.
+//! `weft schema`: the JSON Schema of the manifest, for editors; or the reference page, for people.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use super::Common;
+use super::manifest::print_json;
 
 /// Arguments of `weft schema`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Print the reference of every key as Markdown instead.
+    #[arg(long)]
+    markdown: bool,
+}
 
 /// Runs the command.
-pub(crate) fn run(_common: &Common, _args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`weft schema` is not built in this version")
+pub(crate) fn run(_common: &Common, args: Args) -> anyhow::Result<ExitCode> {
+    if args.markdown {
+        std::io::stdout().lock().write_all(weft_model::grammar::reference().as_bytes())?;
+    } else {
+        print_json(&weft_model::grammar::schema())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,126 @@
+//! The manifest as every command finds it: the main file, its folder, the environment; and how its findings are shown.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::Value;
+use weft_model::finding::{Finding, Severity};
+use weft_model::render;
+use weft_model::sources::{FileError, Files, Sources};
+
+use super::{Common, Output};
+
+/// Name of the main file where a folder is given.
+const MAIN: &str = "weft.yaml";
+
+/// Where the manifest is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The folder that all paths of the manifest start from.
+    pub(crate) folder: PathBuf,
+    /// Name of the main file in it.
+    pub(crate) main: String,
+}
+
+impl Place {
+    /// From the positional argument, where one is given, or `--file`; each a file or a folder with `weft.yaml`.
+    pub(crate) fn find(common: &Common, path: Option<&Path>) -> anyhow::Result<Place> {
+        let path = path.unwrap_or(&common.file);
+        let path = if path.is_dir() { path.join(MAIN) } else { path.to_owned() };
+        let name = path.file_name().with_context(|| format!("`{}` is not a file", path.display()))?;
+        let main = name
+            .to_str()
+            .with_context(|| format!("the name of `{}` is not UTF-8", path.display()))?
+            .to_owned();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Place { folder: folder.to_owned(), main })
+    }
+
+    /// Its files.
+    pub(crate) fn files(&self) -> Folder {
+        Folder { root: self.folder.clone() }
+    }
+}
+
+/// The files below a folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+impl Files for Folder {
+    fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileError> {
+        let path = self.root.join(path);
+        let other = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => FileError::Missing,
+            _ => FileError::Other(error.to_string()),
+        };
+        // Opening a pipe would wait for its writer.
+        if !std::fs::metadata(&path).map_err(other)?.is_file() {
+            return Err(FileError::Other("it is not a file".into()));
+        }
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(&path).map_err(other)?;
+        file.take(bytes_max as u64).read_to_end(&mut bytes).map_err(other)?;
+        Ok(bytes)
+    }
+}
+
+/// The environment that `${NAME}` is filled in from. What is not UTF-8 cannot be named there.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Findings as a JSON value for `--output json`.
+pub(crate) fn findings_json(findings: &[Finding], sources: &Sources) -> Value {
+    render::json(findings, sources)
+}
+
+/// Findings as text, in colour on a terminal.
+pub(crate) fn findings_text(findings: &[Finding], sources: &Sources, terminal: bool) -> String {
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    render::text(findings, sources, render::Style { colour, ..render::Style::default() })
+}
+
+/// Shows findings of a command that needs a manifest without mistakes: as text on standard error, or as JSON on standard
+/// output.
+pub(crate) fn show_findings(findings: &[Finding], sources: &Sources, output: Output) -> std::io::Result<()> {
+    match output {
+        Output::Text => {
+            let mut out = std::io::stderr().lock();
+            let terminal = out.is_terminal();
+            out.write_all(findings_text(findings, sources, terminal).as_bytes())?;
+            if let Some(count) = count(findings) {
+                writeln!(out, "{count}")?;
+            }
+            Ok(())
+        }
+        Output::Json => print_json(&serde_json::json!({ "findings": findings_json(findings, sources) })),
+    }
+}
+
+/// `2 errors, 1 warning`; nothing where there is nothing to count.
+pub(crate) fn count(findings: &[Finding]) -> Option<String> {
+    let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let name = |count: usize, one: &str, many: &str| {
+        (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { many }))
+    };
+    let parts = [
+        name(of(Severity::Error), "error", "errors"),
+        name(of(Severity::Warning), "warning", "warnings"),
+        name(of(Severity::Advice), "piece of advice", "pieces of advice"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Prints a JSON value and a line end.
+pub(crate) fn print_json(value: &Value) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")
+}
