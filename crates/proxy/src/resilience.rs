@@ -16,3 +16,6 @@ pub(crate) mod deadline;
 pub(crate) mod limit;
 pub(crate) mod retry;
 pub(crate) mod window;
+
+#[cfg(test)]
+mod simulation;

@@ -17,13 +17,15 @@ pub(crate) struct Budget {
     floor_per_s: u32,
     /// Requests, and retries.
     window: Window,
+    /// Free resends, and nothing.
+    resends: Window,
     refused: u64,
 }
 
 impl Budget {
     /// A budget of `percent` of the requests and `floor_per_s` retries a second on top.
     pub(crate) fn new(percent: u32, floor_per_s: u32) -> Self {
-        Self { percent, floor_per_s, window: Window::default(), refused: 0 }
+        Self { percent, floor_per_s, window: Window::default(), resends: Window::default(), refused: 0 }
     }
 
     /// Changes the shares; what was counted stays.
@@ -48,12 +50,26 @@ impl Budget {
         granted
     }
 
+    /// Counts one free resend, if there may be one. They take nothing from the retries, but are no more than those
+    /// might be: an upstream that resets every connection would else get every request twice.
+    pub(crate) fn try_resend(&mut self, now: Tick) -> bool {
+        let [resends, _] = self.resends.sums(now);
+        let granted = u64::from(resends) < self.allowed(now);
+        if granted {
+            self.resends.add(now, [1, 0]);
+        }
+        granted
+    }
+
     /// Retries that could be taken at `now`.
     pub(crate) fn left(&mut self, now: Tick) -> u64 {
-        let [requests, retries] = self.window.sums(now).map(u64::from);
-        let share = requests * u64::from(self.percent) / 100;
-        let floor = u64::from(self.floor_per_s) * u64::from(WINDOW_S);
-        (share + floor).saturating_sub(retries)
+        let [_, retries] = self.window.sums(now);
+        self.allowed(now).saturating_sub(u64::from(retries))
+    }
+
+    fn allowed(&mut self, now: Tick) -> u64 {
+        let [requests, _] = self.window.sums(now).map(u64::from);
+        requests * u64::from(self.percent) / 100 + u64::from(self.floor_per_s) * u64::from(WINDOW_S)
     }
 
     /// Retries that it refused since the start, for the metrics.
@@ -91,6 +107,15 @@ mod tests {
             let taken = (0..2_000).filter(|_| budget.try_take(Tick::ZERO)).count() as u64;
             assert_eq!((taken, budget.refused()), (left, 2_000 - left));
         }
+    }
+
+    #[test]
+    fn free_resends_have_as_much_again() {
+        let mut budget = Budget::new(20, 1);
+        (0..50).for_each(|_| budget.count_request(Tick::ZERO));
+        assert_eq!((0..90).filter(|_| budget.try_take(Tick::ZERO)).count(), 20);
+        assert_eq!((0..90).filter(|_| budget.try_resend(Tick::ZERO)).count(), 20);
+        assert_eq!((0..90).filter(|_| budget.try_resend(Tick::from_ms(10_000))).count(), 10);
     }
 
     #[test]

@@ -202,12 +202,14 @@ impl Retries {
         self.incoming.or_else(|| (self.rules.retries > 0 && self.idempotent).then(|| self.attempt()))
     }
 
-    /// Whether to send it again at once for free, because the connection was `reused` and closed before a byte came
-    /// back. Once per exchange.
-    pub(crate) fn resend(&mut self, outcome: Outcome, reused: bool, replay: Replay) -> bool {
-        let closed = matches!(outcome, Outcome::NotSent | Outcome::NoResponse);
-        let harmless = outcome.is_without_effect() || self.idempotent;
-        let resend = reused && closed && harmless && replay == Replay::Possible && !self.resent;
+    /// Whether to send it again at once for free on a new connection, because the one it was sent on was `reused` and
+    /// closed before a byte came back. Once per exchange, and not if there were too many of late: then it is no chance
+    /// meeting with an idle timeout, and [`Self::decide`] is to be asked.
+    pub(crate) fn resend(&mut self, ended: Ended, reused: bool, now: Tick, budget: &mut Budget) -> bool {
+        let closed = matches!(ended.outcome, Outcome::NotSent | Outcome::NoResponse);
+        let harmless = ended.outcome.is_without_effect() || self.idempotent;
+        let may = reused && closed && harmless && ended.replay == Replay::Possible && !self.resent;
+        let resend = may && budget.try_resend(now);
         self.resent |= resend;
         resend
     }

@@ -192,14 +192,18 @@ fn a_closed_idle_connection_costs_one_free_resend() {
     for (outcome, reused, idempotent, replay, expected) in table {
         // Even for a hop that does not retry: it is no retry.
         let mut retries = Retries::new(Rules { retries: 0, ..RULES }, idempotent, Some(1));
-        assert_eq!(
-            retries.resend(outcome, reused, replay),
-            expected,
-            "{outcome:?} {reused} {idempotent} {replay:?}"
-        );
-        assert!(!retries.resend(outcome, reused, replay) || !expected, "once");
-        assert_eq!(retries.attempt(), 1);
+        let ended = Ended { replay, ..ended(outcome) };
+        let mut budget = Budget::new(0, 1);
+        let resent = retries.resend(ended, reused, Tick::ZERO, &mut budget);
+        assert_eq!(resent, expected, "{outcome:?} {reused} {idempotent} {replay:?}");
+        assert!(!retries.resend(ended, reused, Tick::ZERO, &mut budget), "once");
+        assert_eq!((retries.attempt(), budget.left(Tick::ZERO)), (1, 10), "and it is no retry");
     }
+    let mut retries = Retries::new(RULES, true, None);
+    assert!(
+        !retries.resend(ended(NoResponse), true, Tick::ZERO, &mut Budget::new(20, 0)),
+        "too many of late"
+    );
 }
 
 #[test]

@@ -89,12 +89,18 @@ impl Group {
         if other == avoid {
             return Some(one);
         }
-        let cost = |slot: u32| {
-            let endpoint = &all[slot as usize];
-            (endpoint.latency.cost(now, endpoint.in_flight), f64::from(endpoint.weight))
-        };
-        let ((one_cost, one_weight), (other_cost, other_weight)) = (cost(one), cost(other));
-        Some(if one_cost * other_weight <= other_cost * one_weight { one } else { other })
+        let (first, second) = (&all[one as usize], &all[other as usize]);
+        // One request finds out what nobody knows any more; it alone, because then it is in flight.
+        let unknown = |endpoint: &Endpoint| endpoint.in_flight == 0 && endpoint.latency.is_stale(now);
+        match (unknown(first), unknown(second)) {
+            (true, false) => return Some(one),
+            (false, true) => return Some(other),
+            _ => {}
+        }
+        // Cross-multiplied instead of divided by the weight.
+        let first_cost = first.latency.cost(now, first.in_flight) * f64::from(second.weight);
+        let second_cost = second.latency.cost(now, second.in_flight) * f64::from(first.weight);
+        Some(if first_cost <= second_cost { one } else { other })
     }
 
     /// The next candidate in turn; by unequal weights, spread smoothly (as nginx does).

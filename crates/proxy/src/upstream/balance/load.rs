@@ -1,13 +1,17 @@
 //! What a request to an endpoint costs: peak EWMA of its latency × (requests in flight + 1).
 //!
 //! A latency above the average is believed at once, one below it only slowly, so that an endpoint that became slow
-//! loses traffic at its first slow answer. The average fades with time alone, so that an endpoint that nobody chose
-//! for long is tried again. Follows Finagle's `PeakEwma` load metric; decay 10 s.
+//! loses traffic at its first slow answer. The average fades with time alone, and what nothing confirmed for a whole
+//! decay is stale: such an endpoint is tried with one request, and what that one takes is believed. So one that was
+//! slow and is well again is found out in about ten seconds, and one that still is slow costs one request each time.
+//! Follows Finagle's `PeakEwma` load metric; decay 10 s.
 
 use weft_stdx::clock::Tick;
 
 /// Time in which an average that nothing confirms falls to 1/e.
 const DECAY_US: f64 = 10_000_000.0;
+/// Age from which an average is not believed against what a new request takes.
+const STALE_US: u64 = 10_000_000;
 /// A failure counts as this many times a usual success, so that an endpoint that fails fast does not look fast.
 const FAILURE_FACTOR: f64 = 4.0;
 /// How much of what was usual one more success replaces.
@@ -51,7 +55,7 @@ impl Latency {
             self.usual_us += (latency_us - self.usual_us) * share;
         }
         let before_us = self.at(now);
-        self.average_us = if !self.observed || latency_us > before_us {
+        self.average_us = if !self.observed || self.is_stale(now) || latency_us > before_us {
             latency_us
         } else {
             let kept = fade(now.us_since(self.at));
@@ -69,6 +73,11 @@ impl Latency {
     /// The average as it was last observed, if it ever was.
     pub(super) fn observed_us(&self) -> Option<f64> {
         self.observed.then_some(self.average_us)
+    }
+
+    /// Whether nothing was observed for so long that one request should find out.
+    pub(super) fn is_stale(&self, now: Tick) -> bool {
+        now.us_since(self.at) >= STALE_US
     }
 
     /// What one more request would cost, beside `in_flight` others.
@@ -155,6 +164,18 @@ mod tests {
         assert_eq!(latency.at(Tick::ZERO), 1_000.0);
         latency.observe_at_least(Tick::ZERO, 15_000_000);
         assert_eq!(latency.at(Tick::ZERO), 15_000_000.0);
+    }
+
+    #[test]
+    fn what_nothing_confirmed_for_ten_seconds_is_replaced_by_the_next_observation() {
+        for (gap_ms, expected) in [(9_999, 182_500.0..187_000.0), (10_000, 1_000.0..1_001.0)] {
+            let mut latency = Latency::guess(0.0, Tick::ZERO);
+            latency.observe(Tick::ZERO, 500_000, false);
+            assert_eq!(latency.is_stale(Tick::from_ms(gap_ms)), gap_ms == 10_000);
+            latency.observe(Tick::from_ms(gap_ms), 1_000, false);
+            let after = latency.at(Tick::from_ms(gap_ms));
+            assert!(expected.contains(&after), "{gap_ms}: {after}");
+        }
     }
 
     #[test]
