@@ -4,18 +4,26 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod check;
 pub mod code;
+mod compile;
+pub mod defaults;
+pub mod derive;
 pub mod finding;
 pub mod grammar;
 mod load;
 pub mod manifest;
+pub mod model;
 pub mod pattern;
 pub mod plan;
 mod read;
 pub mod render;
+pub mod resolve;
 pub mod route_order;
 pub mod sources;
 pub mod wire;
 pub mod yaml;
 
+pub use compile::{API_BYTES_MAX, Compiled, compile};
 pub use load::{Loaded, load};

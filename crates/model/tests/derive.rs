@@ -1,0 +1,108 @@
+//! Golden cases of what is derived: `derive/NAME/weft.yaml` ⇒ `plan.json`. `WEFT_BLESS=1` writes the expected files anew;
+//! a review reads the difference.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{Folder, expect_file};
+use weft_model::Compiled;
+use weft_model::plan::{Plans, RolePlan};
+use weft_model::render::{self, Style};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/derive").join(name)
+}
+
+/// All cases, and the examples that stand in the project.
+fn cases() -> Vec<(String, PathBuf)> {
+    let named = |path: PathBuf| (path.file_name().unwrap().to_str().unwrap().to_owned(), path);
+    let mut cases: Vec<_> =
+        fs::read_dir(folder("")).unwrap().map(|entry| named(entry.unwrap().path())).collect();
+    cases.retain(|(_, path)| path.join("weft.yaml").exists());
+    for example in ["shop", "hello", "polyglot"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
+        cases.push((format!("example-{example}"), path));
+    }
+    cases.sort();
+    cases
+}
+
+fn compile(path: &Path) -> Compiled {
+    let overlay = path.join("weft.ci.yaml").exists().then_some("ci");
+    let environment = [("ORDERS_DB".to_owned(), "s3cret-value".to_owned())].into();
+    weft_model::compile(&Folder(path.to_owned()), "weft.yaml", overlay, &environment)
+}
+
+fn plans(name: &str, path: &Path) -> Plans {
+    let compiled = compile(path);
+    let shown = render::text(&compiled.findings, &compiled.sources, Style::default());
+    compiled.plans.unwrap_or_else(|| panic!("{name} is refused:\n{shown}"))
+}
+
+#[test]
+fn every_case_gives_its_plans() {
+    let mut wrong = Vec::new();
+    for (name, path) in cases() {
+        let plans = plans(&name, &path);
+        let text = serde_json::to_string_pretty(&plans).unwrap() + "\n";
+        assert!(!text.contains("s3cret-value"), "{name} shows a value of the environment");
+        assert!(!format!("{plans:?}").contains("s3cret-value"), "{name} shows a value of the environment");
+        wrong.extend(expect_file(&folder(&name).join("plan.json"), &text));
+    }
+    assert!(wrong.is_empty(), "{}\n(WEFT_BLESS=1 writes what is expected anew)", wrong.join("\n"));
+}
+
+#[test]
+fn deriving_twice_gives_the_same_bytes() {
+    for (name, path) in cases() {
+        let bytes = || serde_json::to_vec(&plans(&name, &path)).unwrap();
+        assert_eq!(bytes(), bytes(), "{name}");
+    }
+}
+
+/// What is read back from the JSON form is what was written, but for values of the environment.
+#[test]
+fn plans_survive_the_wire() {
+    for (name, path) in cases() {
+        let plans = plans(&name, &path);
+        for plan in plans.sidecars.values().chain(&plans.gateway) {
+            let text = serde_json::to_string(plan).unwrap();
+            assert_eq!(&serde_json::from_str::<weft_model::plan::Plan>(&text).unwrap(), plan, "{name}");
+        }
+    }
+}
+
+/// The two sides of a call are derived from one line and cannot disagree: what a caller may send, the callee lets in.
+#[test]
+fn outbound_and_inbound_agree() {
+    for (name, path) in cases() {
+        let plans = plans(&name, &path);
+        for (caller, plan) in &plans.sidecars {
+            let RolePlan::Sidecar(sidecar) = &plan.role else { panic!("{name}: {caller} is no sidecar") };
+            for out in &sidecar.outbound {
+                assert!(
+                    plan.upstreams.iter().any(|upstream| upstream.name == out.callee),
+                    "{name}: {caller}"
+                );
+                let Some(callee) = plans.sidecars.get(&out.callee) else { continue };
+                let RolePlan::Sidecar(callee) = &callee.role else { panic!("{name}") };
+                let lines: Vec<_> =
+                    callee.inbound.allow.iter().filter(|line| line.caller == *caller).collect();
+                assert!(!lines.is_empty(), "{name}: {caller} to {}", out.callee);
+                if out.endpoints.is_empty() {
+                    assert!(
+                        lines.iter().any(|line| line.endpoints.is_empty()),
+                        "{name}: {caller} to {}",
+                        out.callee
+                    );
+                }
+                for endpoint in &out.endpoints {
+                    let open = lines.iter().any(|line| line.endpoints.contains(endpoint));
+                    assert!(open, "{name}: {caller} to {} {endpoint}", out.callee);
+                }
+            }
+        }
+    }
+}
