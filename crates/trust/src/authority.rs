@@ -1,9 +1,9 @@
 //! The authority: it alone can vouch for an identity, and it lives in the control process alone.
 //!
-//! Two tiers. The **root** (two years) signs nothing but issuing certificates, so it is what everyone's bundle holds. The
-//! **issuing** key (seven days) signs leaves, and is replaced at half its life, so that a leaf never has to be cut short.
-//! The next root is published 30 days before it is needed; when it takes over, the old one stays in the bundle until the
-//! last certificate below it has run out.
+//! Two tiers. The **root** (two years) signs nothing but issuing certificates, so it is what everyone's bundle
+//! holds. The **issuing** key (seven days) signs leaves, and is replaced at half its life, so that a leaf never
+//! has to be cut short. The next root is published 30 days before it is needed; when it takes over, the old one
+//! stays in the bundle until the last certificate below it has run out.
 //!
 //! Pure: moments are passed in, randomness comes from the system's generator, and keys are kept by
 //! [`crate::store::Store`] through [`Authority::open`].
@@ -199,8 +199,8 @@ impl Authority {
         Ok(Self { domain, root, next_root: None, old_roots: Vec::new(), issuing })
     }
 
-    /// Does what is due: replaces the issuing key at half its life, publishes the next root and lets it take over, drops old
-    /// roots. To be called at the start and about hourly.
+    /// Does what is due: replaces the issuing key at half its life, publishes the next root and lets it take over,
+    /// drops old roots. To be called at the start and about hourly.
     ///
     /// # Errors
     /// Where a key or certificate cannot be made; what was in force stays so.
@@ -224,8 +224,8 @@ impl Authority {
         Ok(done)
     }
 
-    /// Adds the next root to the bundle, so that every process believes it before it signs anything. Does nothing where one
-    /// is published already.
+    /// Adds the next root to the bundle, so that every process believes it before it signs anything. Does nothing
+    /// where one is published already.
     ///
     /// # Errors
     /// Where a key cannot be made, or the bundle is full.
@@ -277,8 +277,8 @@ impl Authority {
         self.root.not_after
     }
 
-    /// Issues the identity `id` for the key of `request` (PKCS#10, DER). Nothing but the key is taken from the request. The
-    /// certificate lives `lifetime` from `now`, or until the issuing certificate ends.
+    /// Issues the identity `id` for the key of `request` (PKCS#10, DER). Nothing but the key is taken from the
+    /// request. The certificate lives `lifetime` from `now`, or until the issuing certificate ends.
     ///
     /// # Errors
     /// A request that does not prove its key, an identity of another trust domain, a life of no time.
@@ -308,8 +308,8 @@ impl Authority {
         self.leaf(key, names, usages, lifetime, now)
     }
 
-    /// Issues a server certificate for the edge: `names` are host names, also `*.example.test`, and addresses. It is of no
-    /// use in the mesh, because it names no identity.
+    /// Issues a server certificate for the edge: `names` are host names, also `*.example.test`, and addresses. It
+    /// is of no use in the mesh, because it names no identity.
     ///
     /// # Errors
     /// As [`Authority::issue`], and names that cannot stand in a certificate.
@@ -398,8 +398,8 @@ impl Signing {
     }
 }
 
-/// Parameters of a certificate that signs others. It names its trust domain (X509-SVID section 3.2), and its common name has
-/// a random part, so that two roots of one domain are told apart by every verifier.
+/// Parameters of a certificate that signs others. It names its trust domain (X509-SVID section 3.2), and its
+/// common name has a random part, so that two roots of one domain are told apart by every verifier.
 fn authority_params(
     domain: &TrustDomain,
     what: &str,
@@ -473,3 +473,6 @@ impl fmt::Debug for Authority {
         f.debug_struct("Authority").field("domain", &self.domain).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
-//! What a process is told at its start, on standard input, so that it can ask for an identity: where control is, which roots
-//! prove it, and a token that is good once.
+//! What a process is told at its start, on standard input, so that it can ask for an identity: where control is,
+//! which roots prove it, and a token that is good once.
 //!
-//! The roots are given whole, by whoever starts the process, so there is no first connection that believes blindly: control is
-//! known by a root of the bundle **and** by its identity, or it is not talked to.
+//! The roots are given whole, by whoever starts the process, so there is no first connection that believes
+//! blindly: control is known by a root of the bundle **and** by its identity, or it is not talked to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -144,3 +144,6 @@ impl fmt::Debug for Bootstrap {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What peers are verified against: the roots of one trust domain, and what was revoked.
 //!
-//! Both come from control, both are replaced as a whole while connections live. A bundle holds several roots while one
-//! root takes over from another.
+//! Both come from control, both are replaced as a whole while connections live. A bundle holds several roots while
+//! one root takes over from another.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,6 +1,7 @@
 //! What a leaf certificate says, read strictly: exactly one name, a URI, which is a SPIFFE id.
 //!
-//! This reads; it does not verify a signature. [`crate::mesh`] reads only leaves whose chain was verified in the same call.
+//! This reads; it does not verify a signature. [`crate::mesh`] reads only leaves whose chain was verified in the
+//! same call.
 
 use std::time::{Duration, SystemTime};
 

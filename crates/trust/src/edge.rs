@@ -1,8 +1,8 @@
-//! TLS toward the world outside the mesh, where names count: what the gateway serves with, and how `https` upstreams are
-//! called.
+//! TLS toward the world outside the mesh, where names count: what the gateway serves with, and how `https`
+//! upstreams are called.
 //!
-//! TLS 1.2 and 1.3, ECDHE with AEAD suites only (Mozilla "intermediate"). The certificates can be replaced at any moment:
-//! an [`EdgeTls`] makes its configuration once, and each handshake takes the certificates in force.
+//! TLS 1.2 and 1.3, ECDHE with AEAD suites only (Mozilla "intermediate"). The certificates can be replaced at any
+//! moment: an [`EdgeTls`] makes its configuration once, and each handshake takes the certificates in force.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -90,13 +90,14 @@ struct ByName {
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// What follows `*.`, lower case.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
-    /// For a client that names nobody, or somebody unknown: it then sees whose gateway it is, and its own check fails.
+    /// For a client that names nobody, or somebody unknown: it then sees whose gateway it is, and its own check
+    /// fails.
     first: Arc<CertifiedKey>,
 }
 
 impl EdgeTls {
-    /// Serves with `certificates`; where two have a name in common, the first wins, and the first of all answers clients that
-    /// ask for an unknown name.
+    /// Serves with `certificates`; where two have a name in common, the first wins, and the first of all answers
+    /// clients that ask for an unknown name.
     ///
     /// # Errors
     /// No or too many certificates.
@@ -151,8 +152,8 @@ impl EdgeCertificate {
         Self::of(chain.map_err(|_| EdgeError::Chain)?, key, now)
     }
 
-    /// A certificate of `key` from the built-in authority ([`crate::authority::Authority::issue_edge`]); `chain` is DER, leaf
-    /// first.
+    /// A certificate of `key` from the built-in authority ([`crate::authority::Authority::issue_edge`]); `chain`
+    /// is DER, leaf first.
     ///
     /// # Errors
     /// A certificate of another key, or one that has run out.
@@ -211,8 +212,8 @@ impl ByName {
         Ok(Self { exact, wildcard, first })
     }
 
-    /// An exact name before a wildcard, and a wildcard stands for one label (RFC 9525 section 6.3). `name` is lower case: the
-    /// TLS library made it so.
+    /// An exact name before a wildcard, and a wildcard stands for one label (RFC 9525 section 6.3). `name` is
+    /// lower case: the TLS library made it so.
     fn find(&self, name: &str) -> &Arc<CertifiedKey> {
         self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1)).unwrap_or(&self.first)
     }
@@ -225,8 +226,8 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// How to call `https` upstreams outside the mesh: TLS 1.2 and 1.3, the name checked against `roots` (DER), sessions resumed.
-/// Open connections with the upstream's host name.
+/// How to call `https` upstreams outside the mesh: TLS 1.2 and 1.3, the name checked against `roots` (DER),
+/// sessions resumed. Open connections with the upstream's host name.
 ///
 /// # Errors
 /// A root that is not a certificate.
@@ -267,3 +268,6 @@ impl fmt::Debug for Certificates {
         f.debug_tuple("Certificates").field(&self.0.load().exact.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
 //! Who may have which identity: single-use tokens, the registry of who enrolled, and revocation.
 //!
-//! Whoever starts an instance mints a token for it; the token says which service the instance is, so a process can never
-//! choose. It is traded once, for a certificate of a key that the process made; from then on **the key** is the proof:
-//! whoever signs a request with it may renew, also after the certificate ran out, until it is revoked. That is also how a
-//! process recovers whose enrolment was answered but whose answer was lost.
+//! Whoever starts an instance mints a token for it; the token says which service the instance is, so a process can
+//! never choose. It is traded once, for a certificate of a key that the process made; from then on **the key** is
+//! the proof: whoever signs a request with it may renew, also after the certificate ran out, until it is revoked.
+//! That is also how a process recovers whose enrolment was answered but whose answer was lost.
 //!
-//! Pure: moments are passed in, and the whole state is serialised by its owner, who must store it before an answer leaves.
+//! Pure: moments are passed in, and the whole state is serialised by its owner, who must store it before an answer
+//! leaves.
 
 mod revoked;
 mod tokens;
@@ -27,8 +28,8 @@ pub use tokens::{TOKEN_TTL_MAX, TOKENS_MAX, TokenError, Tokens};
 pub const INSTANCES_MAX: usize = 16_384;
 /// Most bytes of an instance's name.
 pub const INSTANCE_BYTES_MAX: usize = 253;
-/// Most certificates of one instance that count at the same time; beyond, the oldest is revoked. Renewal at half life needs
-/// three.
+/// Most certificates of one instance that count at the same time; beyond, the oldest is revoked. Renewal at half
+/// life needs three.
 pub const CERTIFICATES_MAX: usize = 16;
 
 /// What a token stands for: which service an instance is.
@@ -122,8 +123,8 @@ impl Enrolment {
         Ok(self.tokens.mint(placement, ttl, now)?)
     }
 
-    /// Trades a token for a certificate of the request's key. The request is checked first, so that a broken one does not
-    /// use the token up. An instance that enrolled before is taken over by the new key.
+    /// Trades a token for a certificate of the request's key. The request is checked first, so that a broken one
+    /// does not use the token up. An instance that enrolled before is taken over by the new key.
     ///
     /// # Errors
     /// Why no certificate is given.
@@ -144,8 +145,7 @@ impl Enrolment {
             return Err(EnrolError::RegistryFull);
         }
         let issued = authority.issue_for(&key, &placement.id, lifetime, now)?;
-        let certificates =
-            self.instances.remove(&placement.instance).map_or_else(Vec::new, |old| old.certificates);
+        let certificates = self.taken_over(&placement, now)?;
         let enrolled =
             Enrolled { id: placement.id.clone(), key: key.fingerprint(), certificates, revoked: false };
         self.instances.insert(placement.instance.clone(), enrolled);
@@ -153,7 +153,8 @@ impl Enrolment {
         Ok((placement, issued))
     }
 
-    /// A new certificate for an instance, to whoever proves the key that enrolled; the old one may have run out long ago.
+    /// A new certificate for an instance, to whoever proves the key that enrolled; the old one may have run out
+    /// long ago.
     ///
     /// # Errors
     /// Why no certificate is given.
@@ -194,7 +195,8 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Lets a revoked service enrol again, with new tokens. What was issued before, and still counts, is revoked one by one.
+    /// Lets a revoked service enrol again, with new tokens. What was issued before, and still counts, is revoked
+    /// one by one.
     ///
     /// # Errors
     /// Where the revocation list is full; the service then stays revoked.
@@ -208,8 +210,8 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Revokes one instance: its certificates and open tokens. It may come back with a new token and a new key. Says whether
-    /// there was such an instance or token.
+    /// Revokes one instance: its certificates and open tokens. It may come back with a new token and a new key.
+    /// Says whether there was such an instance or token.
     ///
     /// # Errors
     /// Where the revocation list is full; revoke the service then.
@@ -223,8 +225,8 @@ impl Enrolment {
         Ok(true)
     }
 
-    /// Revokes the instance that holds the certificate `serial`, with all its certificates: who lost one lost the key of all.
-    /// Says whether there was one.
+    /// Revokes the instance that holds the certificate `serial`, with all its certificates: who lost one lost the
+    /// key of all. Says whether there was one.
     ///
     /// # Errors
     /// Where the revocation list is full; revoke the service then.
@@ -258,13 +260,31 @@ impl Enrolment {
         Ok(self.instances.remove(instance).is_some())
     }
 
-    /// Drops what ran out: tokens, certificates, revocations of certificates that no longer count. To be called now and then.
+    /// Drops what ran out: tokens, certificates, revocations of certificates that no longer count. To be called
+    /// now and then.
     pub fn sweep(&mut self, now: SystemTime) {
         self.tokens.sweep(now);
         self.revoked.sweep(unix_s(now));
         for enrolled in self.instances.values_mut() {
             enrolled.certificates.retain(|certificate| certificate.not_after_unix_s >= unix_s(now));
         }
+    }
+
+    /// Certificates that still count when an instance comes back. Where its name now stands for another service,
+    /// the old ones are revoked: nothing would lead from the old service to them any more.
+    fn taken_over(
+        &mut self,
+        placement: &Placement,
+        now: SystemTime,
+    ) -> Result<Vec<Certificate>, RevokedFull> {
+        let Some(old) = self.instances.get(&placement.instance) else { return Ok(Vec::new()) };
+        if old.id == placement.id {
+            return Ok(old.certificates.clone());
+        }
+        for certificate in &old.certificates {
+            self.revoked.add_serial(certificate.serial, certificate.not_after_unix_s, unix_s(now))?;
+        }
+        Ok(Vec::new())
     }
 
     fn record(&mut self, instance: &str, issued: &Issued, now: SystemTime) -> Result<(), EnrolError> {
@@ -298,3 +318,6 @@ fn check_instance(name: &str) -> Result<(), EnrolError> {
 fn printable(text: &str) -> String {
     text.chars().take(INSTANCE_BYTES_MAX).flat_map(char::escape_default).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -399,7 +399,7 @@ mod tests {
     /// Bytes drawn from the alphabet of the grammar, so that many come close; whatever is read is read back alike.
     #[test]
     fn random_bytes_never_panic_and_what_is_read_is_canonical() {
-        let seed = 0x5eed_1d;
+        let seed = 0x5eed;
         let mut rng = Rng::seeded(seed);
         let pieces =
             ["spiffe://", "ns", "svc", "/", "a", "shop.test", ".", "..", "%", "?", "#", ":", "\0", "é", "A"];

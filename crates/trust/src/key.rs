@@ -1,4 +1,5 @@
-//! Private keys of P-256: one type for the authority and the nodes, and the only place that touches secret bytes of keys.
+//! Private keys of P-256: one type for the authority and the nodes, and the only place that touches secret bytes
+//! of keys.
 //!
 //! A [`NodeKey`] is born in memory and never leaves it: it signs handshakes and certificate requests, and has no
 //! function that gives its secret away. Only the authority's keys can be written, sealed by [`crate::store`].
@@ -38,8 +39,8 @@ impl NodeKey {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map(Self::of).map_err(|_| KeyError)
     }
 
-    /// A certificate request (PKCS#10, DER) that asks for nothing: it shows the public key and proves the private one.
-    /// Who the node is, is the authority's to say.
+    /// A certificate request (PKCS#10, DER) that asks for nothing: it shows the public key and proves the private
+    /// one. Who the node is, is the authority's to say.
     ///
     /// # Errors
     /// Where signing fails.

@@ -1,15 +1,17 @@
 //! TLS between sidecars: 1.3 only, both sides proven, no names but identities.
 //!
-//! A [`MeshTls`] joins what a process is ([`MeshIdentity`]) with whom it believes ([`MeshTrust`]); both can be replaced at
-//! any moment. A handshake that begins afterwards uses the new, connections that stand are not touched. Configurations
-//! made once therefore stay right for ever.
+//! A [`MeshTls`] joins what a process is ([`MeshIdentity`]) with whom it believes ([`MeshTrust`]); both can be
+//! replaced at any moment. A handshake that begins afterwards uses the new, connections that stand are not
+//! touched. Configurations made once therefore stay right for ever.
 //!
-//! **No resumption.** A resumed TLS 1.3 session presents no certificate, so it would let a peer in after its certificate
-//! was revoked or ran out. Sidecars keep few, long connections; a full handshake on each is the price, and the simplest
-//! correct answer. There are no tickets, no stored sessions, and no 0-RTT.
+//! **No resumption.** A resumed TLS 1.3 session presents no certificate, so it would let a peer in after its
+//! certificate was revoked or ran out. Sidecars keep few, long connections; a full handshake on each is the price,
+//! and the simplest correct answer. There are no tickets, no stored sessions, and no 0-RTT.
 //!
 //! **Revocation on connections that stand** is the owner's to enforce: after [`MeshTrust::replace`], ask
-//! [`MeshTrust::is_revoked`] for the identity of each open connection and close those that are.
+//! [`MeshTrust::is_revoked`] for the identity of each open connection and close those that are. A handshake may
+//! have been verified just before and end just after, so ask it also for each new connection once it is among the
+//! open ones.
 
 mod verify;
 
@@ -73,6 +75,9 @@ struct Trusted {
 /// Why an identity or a bundle cannot be put in force. What was in force stays so.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MeshError {
+    /// Without an identity of its own a process can call, but not serve.
+    #[error("a process without an identity cannot serve")]
+    Anonymous,
     /// No certificate, or more than [`CHAIN_MAX`].
     #[error("a certificate chain has 1 to {CHAIN_MAX} certificates")]
     Chain,
@@ -193,9 +198,9 @@ impl MeshTls {
         self.server_with(CallerVerifier::new(Arc::clone(&self.trust), true), alpn)
     }
 
-    /// What control accepts connections with: as [`MeshTls::server`], but a caller may show no certificate, because it has
-    /// none yet or its own ran out. [`peer_identity`] then says [`PeerError::Anonymous`], and the caller may do nothing
-    /// but enrol and renew.
+    /// What control accepts connections with: as [`MeshTls::server`], but a caller may show no certificate,
+    /// because it has none yet or its own ran out. [`peer_identity`] then says [`PeerError::Anonymous`], and the
+    /// caller may do nothing but enrol and renew.
     ///
     /// # Errors
     /// A process without an identity cannot serve.
@@ -203,8 +208,8 @@ impl MeshTls {
         self.server_with(CallerVerifier::new(Arc::clone(&self.trust), false), alpn)
     }
 
-    /// What to call `callee` with: any other service, also one of the same trust domain, is refused. Cheap: everything but
-    /// the name and the protocols is shared. Open the connection with [`mesh_server_name`].
+    /// What to call `callee` with: any other service, also one of the same trust domain, is refused. Cheap:
+    /// everything but the name and the protocols is shared. Open the connection with [`mesh_server_name`].
     pub fn client_for(&self, callee: &SpiffeId, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.template);
         config
@@ -225,7 +230,7 @@ impl MeshTls {
     }
 
     fn server_with(&self, verifier: CallerVerifier, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, MeshError> {
-        let identity = self.identity.as_ref().ok_or(MeshError::Chain)?;
+        let identity = self.identity.as_ref().ok_or(MeshError::Anonymous)?;
         let time = Arc::new(Time(self.clock.clone()));
         let mut config = ServerConfig::builder_with_details(Arc::clone(&self.provider), time)
             .with_protocol_versions(&[&version::TLS13])
@@ -241,8 +246,8 @@ impl MeshTls {
 }
 
 impl MeshIdentity {
-    /// Puts a certificate of `key` in force. It is verified as a peer would, so that what peers would refuse is found here.
-    /// `chain` is DER, leaf first, without the root.
+    /// Puts a certificate of `key` in force. It is verified as a peer would, so that what peers would refuse is
+    /// found here. `chain` is DER, leaf first, without the root.
     ///
     /// # Errors
     /// Why peers would refuse it.
@@ -408,8 +413,9 @@ impl TimeProvider for Time {
     }
 }
 
-/// Mozilla's "modern" suites; AES-128 first, because it is the fastest where there is hardware for it and no weaker for
-/// sessions that live an hour. The post-quantum hybrid is preferred for key exchange (defaults: mesh TLS).
+/// Mozilla's "modern" suites; AES-128 first, because it is the fastest where there is hardware for it and no
+/// weaker for sessions that live an hour. The post-quantum hybrid is preferred for key exchange (defaults: mesh
+/// TLS).
 fn mesh_provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
@@ -425,3 +431,6 @@ fn mesh_provider() -> CryptoProvider {
 fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
     alpn.iter().map(|protocol| protocol.to_vec()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
-//! Certificate requests (PKCS#10, RFC 2986) from nodes: hostile bytes, of which exactly one thing is used, the public key.
+//! Certificate requests (PKCS#10, RFC 2986) from nodes: hostile bytes, of which exactly one thing is used, the
+//! public key.
 //!
-//! Subject, names and extensions that a request asks for are ignored by construction: [`ProvenKey`] has no field for them.
+//! Subject, names and extensions that a request asks for are ignored by construction: [`ProvenKey`] has no field
+//! for them.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};

@@ -1,8 +1,9 @@
 //! The one file of this crate that does IO: small secret files in one directory.
 //!
-//! The directory is 0700 and the files 0600, both checked before a byte is believed: a key that others could read is not
-//! a secret any more, and using it would hide that. With a passphrase each file is sealed with AES-256-GCM under a key that
-//! PBKDF2-HMAC-SHA256 makes of it; without one the store says so with a [`Warning`] that the caller shows.
+//! The directory is 0700 and the files 0600, both checked before a byte is believed: a key that others could read
+//! is not a secret any more, and using it would hide that. With a passphrase each file is sealed with AES-256-GCM
+//! under a key that PBKDF2-HMAC-SHA256 makes of it; without one the store says so with a [`Warning`] that the
+//! caller shows.
 //!
 //! Files are replaced as a whole: written beside, synced, renamed. A lock keeps a second process out.
 
@@ -335,8 +336,8 @@ fn private_options() -> OpenOptions {
     options
 }
 
-/// Opens a file that must be plain, ours, and closed to others. What is checked is the open file, not its path, so that
-/// nothing can be put in its place in between.
+/// Opens a file that must be plain, ours, and closed to others. What is checked is the open file, not its path, so
+/// that nothing can be put in its place in between.
 fn open_private(path: &Path, create: bool) -> Result<File, StoreError> {
     let file = private_options()
         .read(true)
@@ -403,3 +404,6 @@ impl fmt::Debug for Passphrase {
         f.write_str("Passphrase(secret)")
     }
 }
+
+#[cfg(test)]
+mod tests;

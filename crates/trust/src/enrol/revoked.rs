@@ -1,5 +1,5 @@
-//! What control has revoked. Certificates are listed until they would have run out by themselves, so the list stays as short
-//! as lives are; services are listed until someone lets them back in.
+//! What control has revoked. Certificates are listed until they would have run out by themselves, so the list
+//! stays as short as lives are; services are listed until someone lets them back in.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Single-use tokens: 256 random bits, known to whoever minted one and to the process that it was handed to. Only hashes are
-//! kept, so the stored state lets nobody in.
+//! Single-use tokens: 256 random bits, known to whoever minted one and to the process that it was handed to. Only
+//! hashes are kept, so the stored state lets nobody in.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -78,7 +78,8 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Uses a token up, and says what it stands for. Every open token is compared whatever is found, in constant time.
+    /// Uses a token up, and says what it stands for. Every open token is compared whatever is found, in constant
+    /// time.
     ///
     /// # Errors
     /// [`TokenError::Invalid`].

@@ -1,6 +1,6 @@
-//! Verifying the other side of a mesh handshake, in one order for both directions: the chain up to a root of the bundle at
-//! this moment, then the one name, then its trust domain, then revocation, and for a callee that it is the one that was
-//! called.
+//! Verifying the other side of a mesh handshake, in one order for both directions: the chain up to a root of the
+//! bundle at this moment, then the one name, then its trust domain, then revocation, and for a callee that it is
+//! the one that was called.
 
 use std::fmt;
 use std::sync::Arc;
