@@ -156,7 +156,14 @@ impl Gatherer<'_> {
                     Span { file, line: 1, column: 1, ..Span::default() }
                 });
                 let message = format!("`{}` cannot be read: {error}", excerpt(path));
-                self.findings.push(Finding::error(missing, span, message).remedy(missing.remedy()));
+                let remedy = match (named, missing) {
+                    (_, Code::OverlayMissing) => {
+                        "create it beside the main file, or give `--env` another name"
+                    }
+                    (Some(_), _) => "correct the path; it is relative to the file that names it",
+                    (None, _) => "name the file with `--file`, or write a first one: see the examples",
+                };
+                self.findings.push(Finding::error(missing, span, message).remedy(remedy));
                 return None;
             }
         };
@@ -194,15 +201,22 @@ impl Gatherer<'_> {
         let (code, message, remedy) = match resolve(from, written) {
             None => {
                 let message = format!("`{shown}` leads out of the folder of the main file");
-                (Code::PathOutside, message, "put the file into that folder or below, and name it by a relative path")
+                (
+                    Code::PathOutside,
+                    message,
+                    "put the file into that folder or below, and name it by a relative path",
+                )
             }
-            Some(path) if chain.contains(&path) => {
-                (Code::IncludeCycle, format!("`{shown}` includes itself in the end"), "remove one of the includes")
-            }
+            Some(path) if chain.contains(&path) => (
+                Code::IncludeCycle,
+                format!("`{shown}` includes itself in the end"),
+                "remove one of the includes",
+            ),
             Some(path) => match self.seen.iter().find(|(seen, _)| *seen == path) {
                 Some((_, first)) => {
                     let message = format!("`{shown}` is included twice");
-                    let finding = Finding::error(Code::SaidTwice, text.span, message).remedy("keep one of the two");
+                    let finding =
+                        Finding::error(Code::SaidTwice, text.span, message).remedy("keep one of the two");
                     let finding = finding.note(*first, "first included here");
                     self.findings.push(finding);
                     return None;

@@ -195,6 +195,11 @@ impl<'t> Places<'t> {
         self.at(start, start + slice.trim_end().len(), at.start)
     }
 
+    /// What a span covers.
+    fn slice(&self, span: Span) -> &'t str {
+        self.text.get((span.start - self.skip) as usize..(span.end - self.skip) as usize).unwrap_or("")
+    }
+
     fn at(&self, start: usize, end: usize, marker: saphyr_parser::Marker) -> Span {
         let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let (start, end) = (clamp(start) + self.skip, clamp(end) + self.skip);
@@ -206,6 +211,14 @@ impl<'t> Places<'t> {
 enum Open {
     List { span: Span, items: Vec<Node> },
     Map { span: Span, entries: Vec<Entry>, seen: HashMap<String, Span>, key: Option<Text>, skip: bool },
+}
+
+impl Open {
+    fn span(&self) -> Span {
+        match self {
+            Open::List { span, .. } | Open::Map { span, .. } => *span,
+        }
+    }
 }
 
 struct Builder<'t> {
@@ -228,14 +241,7 @@ impl<'t> Builder<'t> {
         let mut parser = Parser::new(StrInput::new(self.places.text));
         let mut documents = 0;
         while let Some(event) = parser.next_event() {
-            let (event, at) = event.map_err(|error| {
-                let at = self.places.at(
-                    self.places.byte(error.marker().index()),
-                    self.places.byte(error.marker().index()),
-                    *error.marker(),
-                );
-                Box::new(mistake::syntax(self.places.text, self.places.skip, at, error.info()))
-            })?;
+            let (event, at) = event.map_err(|error| Box::new(self.syntax(&error)))?;
             let span = self.places.span(at);
             if matches!(event, Event::DocumentStart(_)) {
                 documents += 1;
@@ -248,6 +254,19 @@ impl<'t> Builder<'t> {
         let place = Span { file: self.places.file, line: 1, column: 1, ..Span::default() };
         let nothing = Scalar { text: String::new(), plain: true, verbatim: None };
         Ok(self.root.take().unwrap_or(Node { span: place, kind: Kind::Scalar(nothing) }))
+    }
+
+    /// Where the parser stopped, and the innermost bracket that is open there.
+    fn syntax(&self, error: &saphyr_parser::ScanError) -> Finding {
+        let byte = self.places.byte(error.marker().index());
+        let at = self.places.at(byte, byte, *error.marker());
+        let bracket = self
+            .open
+            .iter()
+            .rev()
+            .map(Open::span)
+            .find(|span| self.places.slice(*span).starts_with(['[', '{']));
+        mistake::syntax(self.places.text, self.places.skip, at, error.info(), bracket)
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Refusal> {
@@ -306,9 +325,7 @@ impl<'t> Builder<'t> {
     }
 
     fn scalar(&self, text: &str, style: ScalarStyle, span: Span) -> Scalar {
-        let base = self.places.skip;
-        let slice =
-            self.places.text.get((span.start - base) as usize..(span.end - base) as usize).unwrap_or("");
+        let slice = self.places.slice(span);
         let plain = style == ScalarStyle::Plain;
         let inner = slice.get(1..slice.len().saturating_sub(1)).unwrap_or("");
         let verbatim = match style {

@@ -21,7 +21,8 @@ pub fn check(node: &Node, object: &'static Object, overlay: bool, environment: &
 /// Reports the required keys that are missing in the merged whole.
 pub fn complete(node: &Node, object: &'static Object) -> Vec<Finding> {
     let mut findings = Vec::new();
-    require(node, &Shape::object(object), &Place::root(), node.span, &mut findings);
+    let start = Span { end: node.span.start, ..node.span };
+    require(node, &Shape::object(object), &Place::root(), start, &mut findings);
     findings
 }
 
@@ -31,17 +32,24 @@ struct Place {
     path: String,
     /// The last key, e.g. `orders`.
     key: String,
+    /// Whether it is an item of the list behind that key.
+    item: bool,
 }
 
 impl Place {
     fn root() -> Self {
-        Place { path: String::new(), key: "the manifest".into() }
+        Place { path: String::new(), key: "the manifest".into(), item: false }
     }
 
     fn below(&self, key: &str) -> Place {
         let key = excerpt(key);
         let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-        Place { path, key: format!("`{key}`") }
+        Place { path, key: format!("`{key}`"), item: false }
+    }
+
+    /// What a value belongs to; nothing where it is an item of a list, for which the key alone would mislead.
+    fn subject(&self) -> Option<&str> {
+        (!self.item).then_some(self.key.as_str())
     }
 
     fn name(&self) -> String {
@@ -61,7 +69,7 @@ impl Checker<'_> {
             _ if node.is_null() && (self.overlay || shape.list.is_some() || shape.map.is_some()) => {}
             Kind::Scalar(scalar) => match shape.scalar {
                 Some(form) => {
-                    self.scalar(&Text { scalar: scalar.clone(), span: node.span }, form, &place.key)
+                    self.scalar(&Text { scalar: scalar.clone(), span: node.span }, form, place.subject())
                 }
                 None => self.findings.push(wrong_shape(node, shape, place)),
             },
@@ -75,7 +83,7 @@ impl Checker<'_> {
                 }
                 Some(Fields::Entries(free)) => {
                     for entry in entries {
-                        self.scalar(&entry.key, free.key, &place.key);
+                        self.scalar(&entry.key, free.key, None);
                         self.shape(&entry.value, &free.value, &place.below(&entry.key.scalar.text));
                     }
                 }
@@ -91,7 +99,8 @@ impl Checker<'_> {
             self.findings.push(finding.remedy("write a value behind the `-`, or remove the line"));
             return;
         }
-        self.shape(node, shape, place);
+        let place = Place { path: place.path.clone(), key: place.key.clone(), item: true };
+        self.shape(node, shape, &place);
     }
 
     fn known(&mut self, entry: &Entry, object: &'static Object, place: &Place) {
@@ -109,16 +118,17 @@ impl Checker<'_> {
         }
     }
 
-    fn scalar(&mut self, text: &Text, form: &'static Form, key: &str) {
+    /// `key` is absent where the text is a key itself, or an item of a list.
+    fn scalar(&mut self, text: &Text, form: &'static Form, key: Option<&str>) {
         let value = &text.scalar.text;
         match form.variables {
             Variables::Text => {}
             Variables::Refused if value.contains("${") => {
-                let message = format!("`${{…}}` is not filled in here: {key} takes {}", form.what);
+                let message = format!("`${{…}}` is not filled in here, where {} stands", form.what);
                 let finding = Finding::error(Code::BadReference, text.span, message);
-                self.findings.push(
-                    finding.remedy("write the value; variables are filled in only in `env` of a service and in `observe.traces`"),
-                );
+                self.findings.push(finding.remedy(
+                    "write the value; variables are filled in only in `env` of a service and in `observe.traces`",
+                ));
                 return;
             }
             Variables::Refused => {}
@@ -127,58 +137,62 @@ impl Checker<'_> {
         self.read(text, value, form, key);
     }
 
-    fn filled(&mut self, text: &Text, form: &'static Form, key: &str) {
+    fn filled(&mut self, text: &Text, form: &'static Form, key: Option<&str>) {
         match fill(&text.scalar.text, self.environment) {
             // What came from the environment is not quoted in a message: it may be a secret.
             Ok(value) if value != text.scalar.text => {
                 if let Err(mistake) = (form.read)(&value) {
-                    let message = format!("{key} takes {}, and what is filled in is none", form.what);
-                    self.findings.push(Finding::error(mistake.code, text.span, message));
+                    let message = format!("what is filled in here is not {}", form.what);
+                    let remedy = format!("set the variable to {} such as `{}`", form.what, form.example);
+                    self.findings.push(Finding::error(mistake.code, text.span, message).remedy(remedy));
                 }
             }
             Ok(value) => self.read(text, &value, form, key),
             Err(mistakes) => {
-                for mistake in mistakes {
-                    let (start, end) = mistake.part.unwrap_or((0, text.scalar.text.len()));
-                    let written = excerpt(text.scalar.text.get(start..end).unwrap_or(""));
-                    let message = match mistake.code {
-                        Code::NotBuilt => format!("`{written}` is not supported in this version"),
-                        _ => format!("`{written}` cannot be filled in"),
-                    };
-                    let finding = Finding::error(mistake.code, text.part(start, end), message);
-                    self.findings.push(finding.remedy(mistake.why));
-                }
+                self.findings.extend(mistakes.into_iter().map(|mistake| not_filled(text, mistake)));
             }
         }
     }
 
-    fn read(&mut self, text: &Text, value: &str, form: &'static Form, key: &str) {
+    fn read(&mut self, text: &Text, value: &str, form: &'static Form, key: Option<&str>) {
         let finding = match (form.read)(value) {
             Err(mistake) => Some(not_of_form(text, form, key, mistake)),
-            Ok(()) => wrong_type(&text.scalar, form).map(|(message, remedy)| {
-                Finding::error(
-                    Code::WrongType,
-                    text.span,
-                    format!("{key} takes {}, and {message}", form.what),
-                )
-                .remedy(remedy)
+            Ok(()) => wrong_type(&text.scalar, form).map(|(is, remedy)| {
+                let message = match key {
+                    Some(key) => format!("{key} must be {}, and {is}", form.what),
+                    None => format!("{} must stand here, and {is}", form.what),
+                };
+                Finding::error(Code::WrongType, text.span, message).remedy(remedy)
             }),
         };
         self.findings.extend(finding);
     }
 }
 
-fn not_of_form(text: &Text, form: &Form, key: &str, mistake: Mistake) -> Finding {
+fn not_filled(text: &Text, mistake: Mistake) -> Finding {
+    let (start, end) = mistake.part.unwrap_or((0, text.scalar.text.len()));
+    let written = excerpt(text.scalar.text.get(start..end).unwrap_or(""));
+    let message = match mistake.code {
+        Code::NotBuilt => format!("`{written}` is not supported in this version"),
+        _ => format!("`{written}` cannot be filled in"),
+    };
+    Finding::error(mistake.code, text.part(start, end), message).remedy(mistake.why)
+}
+
+fn not_of_form(text: &Text, form: &Form, key: Option<&str>, mistake: Mistake) -> Finding {
     let span = mistake.part.map_or(text.span, |(start, end)| text.part(start, end));
     let value = excerpt(&text.scalar.text);
-    let message = match mistake.code {
-        Code::NotBuilt => format!("{key}: `{value}` is not supported in this version"),
-        _ if text.scalar.is_null() => format!("{key} has no value: it takes {}", form.what),
-        _ if value.is_empty() => format!("{key} takes {}, and an empty text is none", form.what),
-        _ => format!("{key} takes {}, and `{value}` is none", form.what),
+    let null = text.scalar.is_null();
+    let message = match (mistake.code, key) {
+        (Code::NotBuilt, Some(key)) => format!("{key}: `{value}` is not supported in this version"),
+        (Code::NotBuilt, None) => format!("`{value}` is not supported in this version"),
+        (_, Some(key)) if null => format!("{key} has no value, and must be {}", form.what),
+        (Code::OutOfRange, Some(key)) => format!("{key} is out of range: `{value}`"),
+        (_, Some(key)) if value.is_empty() => format!("{key} must be {}, and is empty", form.what),
+        (_, Some(key)) => format!("{key} must be {}, and `{value}` is not", form.what),
+        (_, None) => format!("`{value}` is not {}", form.what),
     };
-    let remedy =
-        if text.scalar.is_null() { format!("write for example `{}`", form.example) } else { mistake.why };
+    let remedy = if null { format!("write for example `{}`", form.example) } else { mistake.why };
     Finding::error(mistake.code, span, message).remedy(remedy)
 }
 
@@ -206,7 +220,10 @@ fn wrong_shape(node: &Node, shape: &Shape, place: &Place) -> Finding {
         Kind::List(_) => "this is a list".to_owned(),
         Kind::Map(_) => "this is a map".to_owned(),
     };
-    let message = format!("{} takes {}, and {is}", place.key, shape.describe());
+    let message = match place.subject() {
+        Some(key) => format!("{key} must be {}, and {is}", shape.describe()),
+        None => format!("an item of {} must be {}, and {is}", place.key, shape.describe()),
+    };
     let finding = Finding::error(Code::WrongType, node.span, message);
     match &node.kind {
         Kind::Scalar(scalar) if shape.map.is_some() && scalar.text.contains(':') => {
@@ -288,13 +305,23 @@ fn require(node: &Node, shape: &Shape, place: &Place, at: Span, findings: &mut V
                     Some(entry) => {
                         require(&entry.value, &key.shape, &place.below(key.name), entry.key.span, findings);
                     }
-                    None if key.required => findings.push(missing(key, place, at)),
+                    None if key.required && !misspelt(node, object, key.name) => {
+                        findings.push(missing(key, place, at));
+                    }
                     None => {}
                 }
             }
         }
         _ => {}
     }
+}
+
+/// Whether an unknown key stands there that was meant to be `name`: then one finding says it.
+fn misspelt(node: &Node, object: &Object, name: &str) -> bool {
+    node.entries().iter().any(|entry| {
+        let said = entry.key.scalar.text.as_str();
+        object.key(said).is_none() && did_you_mean(said, [name]).is_some()
+    })
 }
 
 fn missing(key: &super::Key, place: &Place, at: Span) -> Finding {

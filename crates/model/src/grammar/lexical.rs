@@ -36,13 +36,21 @@ fn wrong<T>(code: Code, why: impl Into<String>) -> Read<T> {
     Err(Mistake { code, why: why.into(), part: None })
 }
 
-fn quantity<T>(result: Result<T, UnitError>) -> Read<T> {
-    result.or_else(|error| wrong(Code::BadQuantity, error.to_string()))
+/// `unit` is the one to propose for a bare number.
+fn quantity<T>(result: Result<T, UnitError>, unit: &str) -> Read<T> {
+    result.or_else(|error| match error {
+        UnitError::NoUnit { number, units } if units.contains(',') => wrong(
+            Code::BadQuantity,
+            format!("the unit is missing: write for example `{number}{unit}` (there are {units})"),
+        ),
+        UnitError::NoUnit { number, .. } => wrong(Code::BadQuantity, format!("write `{number}{unit}`")),
+        error => wrong(Code::BadQuantity, error.to_string()),
+    })
 }
 
 /// `250ms`, `10s`. Zero is refused: no time limit of nothing makes sense.
 pub fn duration(text: &str) -> Read<Duration> {
-    let value = quantity(units::parse_duration(text))?;
+    let value = quantity(units::parse_duration(text), "s")?;
     if value.is_zero() {
         return wrong(Code::OutOfRange, "write a time above zero, for example `10s`");
     }
@@ -51,17 +59,17 @@ pub fn duration(text: &str) -> Read<Duration> {
 
 /// `25ms..250ms`
 pub fn duration_range(text: &str) -> Read<DurationRange> {
-    quantity(DurationRange::from_str(text))
+    quantity(DurationRange::from_str(text), "ms")
 }
 
 /// `5%`
 pub fn percent(text: &str) -> Read<Percent> {
-    quantity(Percent::from_str(text))
+    quantity(Percent::from_str(text), "%")
 }
 
 /// `10/s`
 pub fn rate(text: &str) -> Read<Rate> {
-    quantity(Rate::from_str(text))
+    quantity(Rate::from_str(text), "/s")
 }
 
 /// A whole decimal number between two bounds, both included.
@@ -96,6 +104,10 @@ pub fn name(text: &str) -> Read<String> {
     }
     if text.len() > 63 {
         return wrong(Code::BadName, "a name has at most 63 characters");
+    }
+    if let Some((before, _)) = text.split_once(':') {
+        let why = format!("a space is missing behind the colon: write `{}: …`", excerpt(before));
+        return wrong(Code::BadName, why);
     }
     if !text.starts_with(|c: char| c.is_ascii_lowercase()) || !text.chars().all(good) {
         let suggestion: String = text

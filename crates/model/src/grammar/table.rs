@@ -108,7 +108,7 @@ form!(
 );
 form!(
     EDITABLE_FIELD,
-    "the name of a header",
+    "a header that may be changed",
     "x-request-id",
     l::editable_field_name,
     Json::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")

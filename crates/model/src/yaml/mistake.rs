@@ -98,16 +98,27 @@ pub(super) fn key_missing(span: Span) -> Finding {
     Finding::error(Code::YamlSyntax, span, "the key before the colon is missing").remedy("write `key: value`")
 }
 
-/// The parser stopped at `at`.
-pub(super) fn syntax(text: &str, skip: u32, at: Span, info: &str) -> Finding {
+/// The parser stopped at `at`; `bracket` is the innermost one that is open there.
+pub(super) fn syntax(text: &str, skip: u32, at: Span, info: &str, bracket: Option<Span>) -> Finding {
     let byte = ((at.start - skip) as usize).min(text.len());
     if let Some(finding) = braces(text, byte, at) {
         return finding;
     }
     let next = text[byte..].chars().next();
+    if let Some(bracket) =
+        bracket.filter(|bracket| at.line > bracket.line && (next.is_none() || at.column == 1))
+    {
+        let (open, close) =
+            if text[(bracket.start - skip) as usize..].starts_with('[') { ('[', ']') } else { ('{', '}') };
+        let message = format!("this `{open}` is never closed");
+        return Finding::error(Code::YamlSyntax, bracket, message).remedy(format!("close it with `{close}`"));
+    }
     let line_start = text[..byte].rfind('\n').map_or(0, |at| at + 1);
     let before = &text[line_start..byte];
     let here = Span { end: at.start + next.map_or(0, |c| u32::try_from(c.len_utf8()).unwrap_or(1)), ..at };
+    if before.trim().is_empty() && text[line_start..].trim_start_matches(' ').starts_with('\t') {
+        return tab(text, byte, line_start, at);
+    }
     let (message, remedy): (String, &str) = match next {
         Some('\t') => ("a tab stands where YAML takes only spaces".into(), "indent with spaces"),
         Some(c @ ('@' | '`')) => (format!("a value cannot start with `{c}`"), "put the value in quotes"),
@@ -115,9 +126,6 @@ pub(super) fn syntax(text: &str, skip: u32, at: Span, info: &str) -> Finding {
             format!("`{}` has a meaning of its own in YAML and is not understood here", &text[byte..][..1]),
             "if it belongs to the text, put the text in quotes",
         ),
-        _ if before.contains('\t') && before.trim().is_empty() => {
-            ("a tab stands where YAML takes only spaces".into(), "indent with spaces")
-        }
         _ if info.contains("mapping values are not allowed") => (
             "a second `: ` on the same line".into(),
             "put the value in quotes if the colon belongs to it; otherwise give the second key a line of its own",
@@ -149,6 +157,16 @@ pub(super) fn syntax(text: &str, skip: u32, at: Span, info: &str) -> Finding {
         _ => (format!("this is not YAML: {info}"), "put text that holds special characters in quotes"),
     };
     Finding::error(Code::YamlSyntax, here, message).remedy(remedy)
+}
+
+/// A tab in the indentation of the line where the parser stopped.
+fn tab(text: &str, byte: usize, line_start: usize, at: Span) -> Finding {
+    let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let spaces = text[line_start..].bytes().take_while(|byte| *byte == b' ').count();
+    let start = at.start + clamp(line_start + spaces) - clamp(byte);
+    let span = Span { start, end: start + 1, column: clamp(spaces + 1), ..at };
+    Finding::error(Code::YamlSyntax, span, "a tab stands where YAML takes only spaces")
+        .remedy("indent with spaces")
 }
 
 fn quoted(line: &str) -> bool {
