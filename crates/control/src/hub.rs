@@ -413,13 +413,19 @@ impl Hub {
         })
     }
 
-    /// The identity of a session was renewed.
-    pub fn renewed(&mut self, instance: &str, old_serial: &str, serial: &str, expires_unix_s: u64) {
-        let Some(known) = self.registered.get_mut(instance) else { return };
-        for session in known.sessions.iter_mut().filter(|session| session.serial == old_serial) {
+    /// The identity of an instance was renewed.
+    pub fn renewed(&mut self, instance: &str, serial: &str, expires_unix_s: u64) {
+        // Only the process whose key enrolled last can renew, and it has the newest session.
+        let session = self.registered.get_mut(instance).and_then(|known| known.sessions.last_mut());
+        if let Some(session) = session {
             serial.clone_into(&mut session.serial);
             session.expires_unix_s = expires_unix_s;
         }
+    }
+
+    /// Takes whoever was revoked out of everybody's list; its streams end by themselves.
+    pub fn expel(&mut self, is_revoked: impl Fn(&str, &str) -> bool) {
+        self.registered.retain(|instance, known| !is_revoked(instance, &known.service));
     }
 }
 

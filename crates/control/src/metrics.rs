@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use weft_model::wire::{Family, Kind, Report, Sample};
 
-pub(crate) use own::{Counters, Own};
+pub(crate) use own::{Counters, Own, count};
 pub(crate) use text::Format;
 
 /// Families of one process.
