@@ -135,7 +135,6 @@ impl Text {
         if before.contains('\n') {
             return whole;
         }
-        let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let first = whole.start + offset;
         Span {
             start: first + clamp(start),
@@ -157,12 +156,15 @@ pub fn parse(file: FileId, bytes: &[u8]) -> (Option<Node>, Vec<Finding>) {
     (tree, builder.findings)
 }
 
-/// Maps the parser's places (in characters) to bytes.
+/// Maps the parser's places (in characters) to bytes, lines and columns. Lines and columns are counted here, because
+/// behind the end of the text the parser's own are not those of the text.
 struct Places<'t> {
     file: FileId,
     text: &'t str,
     /// Byte of each character; absent where each is one byte.
     bytes: Option<Vec<u32>>,
+    /// Where each line starts: its first byte and its first character.
+    lines: Vec<(usize, usize)>,
     /// A byte order mark in front that the parser does not see.
     skip: u32,
 }
@@ -175,9 +177,11 @@ impl<'t> Places<'t> {
             Some(rest) => (3, rest),
             None => (0, text),
         };
-        let bytes = (!text.is_ascii())
-            .then(|| text.char_indices().map(|(byte, _)| u32::try_from(byte).unwrap_or(u32::MAX)).collect());
-        Places { file, text, bytes, skip }
+        let bytes = (!text.is_ascii()).then(|| text.char_indices().map(|(byte, _)| clamp(byte)).collect());
+        let breaks = text.char_indices().enumerate().filter(|(_, (_, c))| *c == '\n');
+        let lines =
+            std::iter::once((0, 0)).chain(breaks.map(|(index, (byte, _))| (byte + 1, index + 1))).collect();
+        Places { file, text, bytes, lines, skip }
     }
 
     /// Byte in `text` of a character's index.
@@ -192,19 +196,33 @@ impl<'t> Places<'t> {
     fn span(&self, at: saphyr_parser::Span) -> Span {
         let start = self.byte(at.start.index());
         let slice = &self.text[start..self.byte(at.end.index()).max(start)];
-        self.at(start, start + slice.trim_end().len(), at.start)
+        Span { end: clamp(start + slice.trim_end().len()) + self.skip, ..self.point(at.start) }
+    }
+
+    /// An empty span.
+    fn point(&self, marker: saphyr_parser::Marker) -> Span {
+        let byte = self.byte(marker.index());
+        let line = self.lines.partition_point(|(start, _)| *start <= byte).max(1);
+        let (line_start, first) = self.lines.get(line - 1).copied().unwrap_or_default();
+        // At the end of the text an index may lie behind the last character.
+        let column = if byte == self.text.len() {
+            self.text[line_start..].chars().count()
+        } else {
+            marker.index().saturating_sub(first)
+        };
+        let at = clamp(byte) + self.skip;
+        Span { file: self.file, start: at, end: at, line: clamp(line), column: clamp(column + 1) }
     }
 
     /// What a span covers.
     fn slice(&self, span: Span) -> &'t str {
         self.text.get((span.start - self.skip) as usize..(span.end - self.skip) as usize).unwrap_or("")
     }
+}
 
-    fn at(&self, start: usize, end: usize, marker: saphyr_parser::Marker) -> Span {
-        let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let (start, end) = (clamp(start) + self.skip, clamp(end) + self.skip);
-        Span { file: self.file, start, end, line: clamp(marker.line()), column: clamp(marker.col() + 1) }
-    }
+/// Files are far below 4 GiB.
+fn clamp(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 /// A map or list that is not closed yet.
@@ -258,8 +276,7 @@ impl<'t> Builder<'t> {
 
     /// Where the parser stopped, and the innermost bracket that is open there.
     fn syntax(&self, error: &saphyr_parser::ScanError) -> Finding {
-        let byte = self.places.byte(error.marker().index());
-        let at = self.places.at(byte, byte, *error.marker());
+        let at = self.places.point(*error.marker());
         let bracket = self
             .open
             .iter()

@@ -44,7 +44,10 @@ fn every_case_gives_its_findings() {
 fn the_reference_page_is_that_of_the_table() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
     let wrong = expect_file(&page, &weft_model::grammar::reference());
-    assert!(wrong.is_none(), "docs/manifest.md is not what the table says: run `WEFT_BLESS=1 cargo test -p weft-model --test form`");
+    assert!(
+        wrong.is_none(),
+        "docs/manifest.md is not what the table says: run `WEFT_BLESS=1 cargo test -p weft-model --test form`"
+    );
     assert!(!bless() || page.exists());
 }
 

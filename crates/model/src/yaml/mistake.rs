@@ -4,9 +4,9 @@
 //! slips are recognised by what stands around the place, and each gets the remedy that fits it.
 
 use crate::code::Code;
-use crate::finding::{FileId, Finding, Span};
+use crate::finding::{FileId, Finding, Span, excerpt};
 
-use super::FILE_BYTES_MAX;
+use super::{FILE_BYTES_MAX, clamp};
 
 /// Bytes → text that holds only characters that a manifest may hold.
 pub(super) fn decode(file: FileId, bytes: &[u8]) -> Result<&str, Box<Finding>> {
@@ -40,10 +40,10 @@ pub(super) fn decode(file: FileId, bytes: &[u8]) -> Result<&str, Box<Finding>> {
 
 /// The place behind `before`, `length` bytes long.
 fn place(file: FileId, before: &[u8], length: usize) -> Span {
-    let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let lines = before.iter().filter(|byte| **byte == b'\n').count();
-    let column = String::from_utf8_lossy(&before[line_start..]).chars().count();
+    let line = String::from_utf8_lossy(&before[line_start..]);
+    let column = line.trim_start_matches('\u{feff}').chars().count();
     let start = clamp(before.len());
     Span { file, start, end: start + clamp(length), line: clamp(lines + 1), column: clamp(column + 1) }
 }
@@ -80,7 +80,7 @@ pub(super) fn merge_key(span: Span) -> Finding {
 
 /// A key that stands twice.
 pub(super) fn duplicate(key: &str, span: Span, first: Span) -> Finding {
-    let message = format!("the key `{}` stands twice in the same map", crate::finding::excerpt(key));
+    let message = format!("the key `{}` stands twice in the same map", excerpt(key));
     Finding::error(Code::DuplicateKey, span, message)
         .label("again here")
         .remedy("keep one of the two")
@@ -104,40 +104,71 @@ pub(super) fn syntax(text: &str, skip: u32, at: Span, info: &str, bracket: Optio
     if let Some(finding) = braces(text, byte, at) {
         return finding;
     }
-    let next = text[byte..].chars().next();
-    if let Some(bracket) =
-        bracket.filter(|bracket| at.line > bracket.line && (next.is_none() || at.column == 1))
-    {
-        let (open, close) =
-            if text[(bracket.start - skip) as usize..].starts_with('[') { ('[', ']') } else { ('{', '}') };
-        let message = format!("this `{open}` is never closed");
-        return Finding::error(Code::YamlSyntax, bracket, message).remedy(format!("close it with `{close}`"));
-    }
     let line_start = text[..byte].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or("");
     let before = &text[line_start..byte];
-    let here = Span { end: at.start + next.map_or(0, |c| u32::try_from(c.len_utf8()).unwrap_or(1)), ..at };
-    if before.trim().is_empty() && text[line_start..].trim_start_matches(' ').starts_with('\t') {
+    let next = text[byte..].chars().next();
+    let outdented = !line.starts_with([' ', ']', '}']);
+    let open = bracket
+        .filter(|bracket| at.line > bracket.line && (next.is_none() || outdented && bracket.column > 1));
+    if let Some(bracket) = open {
+        let list = text[(bracket.start - skip) as usize..].starts_with('[');
+        let (open, close) = if list { ('[', ']') } else { ('{', '}') };
+        let finding = Finding::error(Code::YamlSyntax, bracket, format!("this `{open}` is never closed"));
+        return finding.remedy(format!("close it with `{close}`"));
+    }
+    if before.trim().is_empty() && line.trim_start_matches(' ').starts_with('\t') {
         return tab(text, byte, line_start, at);
     }
-    let (message, remedy): (String, &str) = match next {
+    if info.contains("simple key") || info.contains("mapping values") && !before.contains(": ") {
+        return colon_missing(text, line_start, at, byte, info);
+    }
+    let here = Span { end: at.start + next.map_or(0, |c| u32::try_from(c.len_utf8()).unwrap_or(1)), ..at };
+    let (message, remedy) = explained(info, before).unwrap_or_else(|| by_character(info, next));
+    Finding::error(Code::YamlSyntax, here, message).remedy(remedy)
+}
+
+/// What the parser's own words tell.
+fn explained(info: &str, before: &str) -> Option<(String, &'static str)> {
+    let (message, remedy) = if info.contains("mapping values are not allowed") {
+        (
+            "a second `: ` on the same line",
+            "put the value in quotes if the colon belongs to it; otherwise give the second key a line of its own",
+        )
+    } else if info.contains("escape") {
+        (
+            "a backslash in double quotes starts an escape, and this one is not known",
+            "write `\\\\` for a backslash, or use single quotes",
+        )
+    } else if info.contains("trailing content")
+        || info.contains("<document start>") && !before.trim().is_empty()
+    {
+        ("something stands behind the closing quote or bracket", "remove it, or put quotes around the whole")
+    } else if info.contains("comment intercepting") {
+        (
+            "a comment stands in the middle of a text of several lines",
+            "move the comment, or put the text in quotes",
+        )
+    } else if info.contains("quoted scalar") {
+        (
+            "a quote is opened and never closed",
+            "close it; a quote inside text in single quotes is written twice (`''`)",
+        )
+    } else {
+        return None;
+    };
+    Some((message.to_owned(), remedy))
+}
+
+/// What the character tells at which the parser stopped.
+fn by_character(info: &str, next: Option<char>) -> (String, &'static str) {
+    match next {
         Some('\t') => ("a tab stands where YAML takes only spaces".into(), "indent with spaces"),
         Some(c @ ('@' | '`')) => (format!("a value cannot start with `{c}`"), "put the value in quotes"),
-        Some('*') | Some('&') | Some('!') | Some('%') | Some('|') | Some('>') => (
-            format!("`{}` has a meaning of its own in YAML and is not understood here", &text[byte..][..1]),
+        Some(c @ ('*' | '&' | '!' | '%' | '|' | '>')) => (
+            format!("`{c}` has a meaning of its own in YAML and is not understood here"),
             "if it belongs to the text, put the text in quotes",
         ),
-        _ if info.contains("mapping values are not allowed") => (
-            "a second `: ` on the same line".into(),
-            "put the value in quotes if the colon belongs to it; otherwise give the second key a line of its own",
-        ),
-        _ if info.contains("quoted scalar")
-            || info.contains("unexpected end of stream") && quoted(before) =>
-        {
-            (
-                "a quote is opened and never closed".into(),
-                "close it; a quote inside text in single quotes is written twice (`''`)",
-            )
-        }
         None => (
             "the text ends in the middle of a value".into(),
             "close what is open: a bracket, a brace or a quote",
@@ -150,27 +181,48 @@ pub(super) fn syntax(text: &str, skip: u32, at: Span, info: &str, bracket: Optio
             "inside brackets, a comma or the closing bracket is expected here".into(),
             "separate items with commas, close what is open, and quote text that holds `{`, `}`, `[`, `]` or `,`",
         ),
-        _ if info.contains("indent") || info.contains("block") || info.contains("simple key") => (
+        _ if info.contains("indent") || info.contains("block") => (
             "the indentation does not fit the lines above, or a `:` is missing".into(),
             "keys of one map stand in one column, and each has a colon and a space behind it",
         ),
-        _ => (format!("this is not YAML: {info}"), "put text that holds special characters in quotes"),
-    };
-    Finding::error(Code::YamlSyntax, here, message).remedy(remedy)
+        _ => (
+            format!("this is not YAML: {}", excerpt(info)),
+            "put text that holds special characters in quotes",
+        ),
+    }
+}
+
+/// A key without its colon: on the last line with something in it before the place, or, where that line has a value, a
+/// key that is too deep.
+fn colon_missing(text: &str, line_start: usize, at: Span, byte: usize, info: &str) -> Finding {
+    let above = text[..line_start].trim_end_matches(['\n', '\r', ' ']);
+    let start = above.rfind('\n').map_or(0, |at| at + 1);
+    let key = above[start..].trim_start();
+    let has_value = key.split_once(':').is_some_and(|(_, value)| value.is_empty() || value.starts_with(' '));
+    let simple = info.contains("simple key") || !has_value;
+    if !simple || key.is_empty() || key.starts_with(['-', '#']) {
+        let message = "a key with a value stands here, and the line above has a value already";
+        let remedy = "give it the column of the keys it belongs to, or take the value of the line above away";
+        return Finding::error(Code::YamlSyntax, at, message).remedy(remedy);
+    }
+    let indent = above[start..].len() - key.len();
+    let back = clamp(byte) - clamp(start + indent);
+    let first = at.start - back;
+    let lines = clamp(text[start..byte].matches('\n').count());
+    let column = clamp(above[start..start + indent].chars().count() + 1);
+    let span = Span { start: first, end: first + clamp(key.len()), line: at.line - lines, column, ..at };
+    let finding =
+        Finding::error(Code::YamlSyntax, span, format!("a `:` is missing behind `{}`", excerpt(key)));
+    finding.remedy(format!("write `{}: …`", excerpt(key)))
 }
 
 /// A tab in the indentation of the line where the parser stopped.
 fn tab(text: &str, byte: usize, line_start: usize, at: Span) -> Finding {
-    let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let spaces = text[line_start..].bytes().take_while(|byte| *byte == b' ').count();
     let start = at.start + clamp(line_start + spaces) - clamp(byte);
     let span = Span { start, end: start + 1, column: clamp(spaces + 1), ..at };
     Finding::error(Code::YamlSyntax, span, "a tab stands where YAML takes only spaces")
         .remedy("indent with spaces")
-}
-
-fn quoted(line: &str) -> bool {
-    line.contains(['"', '\''])
 }
 
 /// The classic: an endpoint with `{braces}`, not quoted, inside `{ }` or `[ ]`. `byte` is where the parser stopped.
@@ -188,7 +240,6 @@ fn braces(text: &str, byte: usize, at: Span) -> Option<Finding> {
     let start = start + text[start..brace].len() - text[start..brace].trim_start().len();
     let end = brace + endpoint_length(&text[brace..line_end]);
     let endpoint = &text[start..end];
-    let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let (start, end) = (clamp(start), clamp(end));
     let back =
         clamp(text[..byte].chars().count()).saturating_sub(clamp(text[..start as usize].chars().count()));
@@ -198,7 +249,7 @@ fn braces(text: &str, byte: usize, at: Span) -> Option<Finding> {
         column: at.column.saturating_sub(back).max(1),
         ..at
     };
-    let remedy = format!("write \"{}\"", crate::finding::excerpt(endpoint));
+    let remedy = format!("write \"{}\"", excerpt(endpoint));
     let message = "inside `{ }` or `[ ]`, an endpoint with braces needs quotes";
     Some(Finding::error(Code::YamlSyntax, span, message).remedy(remedy))
 }

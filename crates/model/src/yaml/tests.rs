@@ -141,3 +141,28 @@ fn bytes_that_are_no_text_are_a_finding() {
         assert_eq!((findings[0].span.line, findings[0].span.column), (line, column));
     }
 }
+
+#[test]
+fn slips_of_syntax_are_named_for_what_they_are() {
+    for (text, place, message) in [
+        ("a: b\nservice\n", (2, 1), "a `:` is missing behind `service`"),
+        ("service\na: b\n", (1, 1), "a `:` is missing behind `service`"),
+        ("a: b\n  c: d\n", (2, 4), "a key with a value stands here, and the line above has a value already"),
+        ("a: b: c\n", (1, 5), "a second `: ` on the same line"),
+        ("a: \"\\q\"\n", (1, 4), "a backslash in double quotes starts an escape, and this one is not known"),
+        ("a: \"b\" c\n", (1, 8), "something stands behind the closing quote or bracket"),
+        ("{a: b} c\n", (1, 8), "something stands behind the closing quote or bracket"),
+        ("a: b #c\n  d\n", (1, 6), "a comment stands in the middle of a text of several lines"),
+        ("a: {b: c\nd: e\n", (1, 4), "this `{` is never closed"),
+        ("a: [1,\n", (1, 4), "this `[` is never closed"),
+        ("a: 'x\n", (1, 4), "a quote is opened and never closed"),
+        ("a: @x\n", (1, 4), "a value cannot start with `@`"),
+    ] {
+        let finding = refused(text);
+        assert_eq!(
+            (finding.message.as_str(), (finding.span.line, finding.span.column)),
+            (message, place),
+            "{text}"
+        );
+    }
+}
