@@ -364,7 +364,7 @@ static HEALTH_KEYS: Object = Object {
         key("path", Shape::scalar(&HTTP_PATH), "`GET` this path; 2xx and 3xx are well.").example("/healthz"),
         key("grpc", Shape::scalar(&TRUE), "Ask `grpc.health.v1.Health`.").example("true"),
         key("tcp", Shape::scalar(&TRUE), "Make a connection.").example("true"),
-        key("interval", Shape::scalar(&DURATION), "Time between probes.").default("2s"),
+        key("interval", Shape::scalar(&DURATION), "Time between probes.").default("1s"),
         key("timeout", Shape::scalar(&DURATION), "Limit of one probe.").default("1s"),
     ],
     later: &[],
@@ -379,7 +379,7 @@ static GATEWAY: Object = Object {
             Shape::list(&Shape::scalar(&ADDRESS)).or_scalar(&ADDRESS),
             "Address, or addresses, to listen on.",
         )
-        .default("127.0.0.1:8080")
+        .default("127.0.0.1:8080; 127.0.0.1:8443 with `tls`")
         .example("\"127.0.0.1:8080\""),
         key(
             "tls",
@@ -464,7 +464,7 @@ static REDIRECT_KEYS: Object = Object {
         key("to", Shape::scalar(&REDIRECT), "A path or an absolute URL.")
             .example("https://example.org/new")
             .required(),
-        key("status", Shape::scalar(&REDIRECT_STATUS), "301, 302, 303, 307 or 308.").default("308"),
+        key("status", Shape::scalar(&REDIRECT_STATUS), "301, 302, 303, 307 or 308.").default("307"),
     ],
     later: &[],
 };
@@ -539,7 +539,7 @@ static CORS: Object = Object {
             .example("[\"https://shop.example\"]")
             .required(),
         key("methods", Shape::list(&Shape::scalar(&METHOD)), "Methods that a page may use.")
-            .default("GET, HEAD, POST"),
+            .default("the route's method; GET, HEAD, POST, PUT, PATCH, DELETE for `ANY`"),
         key("headers", Shape::list(&Shape::scalar(&FIELD)), "Request headers that a page may set.")
             .default("none"),
         key("expose", Shape::list(&Shape::scalar(&FIELD)), "Response headers that a page may read.")
@@ -666,7 +666,7 @@ static TRUST: Object = Object {
     path: "trust",
     doc: "Who is trusted.",
     keys: &[key("domain", Shape::scalar(&DOMAIN), "SPIFFE trust domain of the system's identities.")
-        .default("SYSTEM.weft.internal")
+        .default("SYSTEM.internal")
         .example("shop.test")],
     later: &[
         later("issuers", "who issues tokens"),

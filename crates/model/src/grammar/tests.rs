@@ -78,3 +78,45 @@ fn variables_are_filled_in() {
     assert_eq!(fill("${secret:vault/x}").unwrap_err()[0].code, crate::code::Code::NotBuilt);
     assert!(fill("${A:-b}").unwrap_err()[0].why.contains("no default"));
 }
+
+/// What the table tells people is what `derive` fills in.
+#[test]
+fn the_defaults_are_those_that_are_used() {
+    use std::time::Duration;
+
+    use crate::defaults as d;
+    use weft_stdx::units::show_duration;
+
+    let ms = |ms: u64| show_duration(Duration::from_millis(ms)).to_string();
+    let said = |path: &str, key: &str| {
+        let object = objects().into_iter().find(|object| object.path.split(", ").next() == Some(path));
+        object.unwrap_or_else(|| panic!("{path}")).key(key).unwrap_or_else(|| panic!("{path}.{key}")).default
+    };
+    let listen = format!("{}; {} with `tls`", d::GATEWAY_LISTEN, d::GATEWAY_LISTEN_TLS);
+    let (low, high) = d::BACKOFF_MS;
+    for (path, key, used) in [
+        ("gateway", "listen", listen),
+        ("gateway", "timeout", ms(d::TIMEOUT_MS)),
+        ("gateway.cors", "max_age", ms(d::CORS_MAX_AGE_S * 1_000)),
+        ("gateway.routes.KEY.redirect", "status", d::REDIRECT_STATUS.to_string()),
+        ("gateway.routes.KEY.mirror", "share", format!("{}%", d::MIRROR_SHARE_BP / 100)),
+        ("services.NAME", "replicas", d::REPLICAS.to_string()),
+        ("services.NAME.health", "interval", ms(d::HEALTH_INTERVAL_MS)),
+        ("services.NAME.health", "timeout", ms(d::HEALTH_TIMEOUT_MS)),
+        ("resilience.NAME", "timeout", ms(d::TIMEOUT_MS)),
+        ("resilience.NAME", "connect_timeout", ms(d::CONNECT_TIMEOUT_MS)),
+        ("resilience.NAME.retry", "attempts", d::RETRIES.to_string()),
+        ("resilience.NAME.retry", "backoff", format!("{}..{}", ms(low), ms(high))),
+        ("resilience.NAME.retry", "budget", format!("{}%", d::RETRY_BUDGET_PERCENT)),
+        ("resilience.NAME.retry", "floor", format!("{}/s", d::RETRY_BUDGET_FLOOR)),
+        ("resilience.NAME.breaker", "failures", d::BREAKER_FAILURES.to_string()),
+        ("resilience.NAME.breaker", "success", format!("{}%", d::BREAKER_SUCCESS_PERCENT)),
+        ("resilience.NAME.limit", "open", d::LIMIT_OPEN.to_string()),
+        ("resilience.NAME.limit", "queued", d::LIMIT_QUEUED.to_string()),
+        ("trust", "domain", format!("SYSTEM{}", d::TRUST_DOMAIN_SUFFIX)),
+        ("observe", "metrics", d::METRICS_LISTEN.to_owned()),
+        ("observe.traces", "sample", format!("{}%", d::TRACE_SAMPLE_BP / 100)),
+    ] {
+        assert_eq!(said(path, key), used, "{path}.{key}");
+    }
+}

@@ -53,7 +53,9 @@ fn join(main: &mut Node, entry: Entry, findings: &mut Vec<Finding>) {
     match known.iter_mut().find(|other| other.key.scalar.text == entry.key.scalar.text) {
         None => known.push(entry),
         Some(other) => match (&mut other.value.kind, entry.value.kind) {
-            (Kind::Map(into), Kind::Map(from)) => from.into_iter().for_each(|entry| add(into, entry, findings)),
+            (Kind::Map(into), Kind::Map(from)) => {
+                from.into_iter().for_each(|entry| add(into, entry, findings))
+            }
             (Kind::List(into), Kind::List(from)) => into.extend(from),
             (Kind::Scalar(scalar), kind) if scalar.is_null() => {
                 other.value = Node { span: entry.value.span, kind };
@@ -71,7 +73,9 @@ fn add(into: &mut Vec<Entry>, entry: Entry, findings: &mut Vec<Finding>) {
         Some(first) => {
             let message = format!("`{}` is said in two files", excerpt(name));
             let finding = Finding::error(Code::SaidTwice, entry.key.span, message).label("again here");
-            findings.push(finding.remedy("keep it in the file that owns it").note(first.key.span, "first said here"));
+            findings.push(
+                finding.remedy("keep it in the file that owns it").note(first.key.span, "first said here"),
+            );
         }
     }
 }
@@ -82,7 +86,9 @@ fn routes(main: &mut Node, entry: Entry, findings: &mut Vec<Finding>) {
     let Some(gateway) = known.iter_mut().find(|other| other.key.scalar.text == "gateway") else {
         let message = "routes need a gateway, and the main file has none";
         let finding = Finding::error(Code::IncludeForeign, entry.key.span, message);
-        findings.push(finding.remedy("add `gateway: { listen: \"127.0.0.1:8080\", auth: none }` to the main file"));
+        findings.push(
+            finding.remedy("add `gateway: { listen: \"127.0.0.1:8080\", auth: none }` to the main file"),
+        );
         return;
     };
     let Kind::Map(entries) = entry.value.kind else { return };

@@ -57,7 +57,12 @@ impl Check<'_> {
                 entry.value.entries().iter().for_each(|entry| self.service(&entry.key));
             }
             "relations" => {
-                entry.value.items().iter().flat_map(Node::entries).for_each(|entry| self.relation(&entry.key));
+                entry
+                    .value
+                    .items()
+                    .iter()
+                    .flat_map(Node::entries)
+                    .for_each(|entry| self.relation(&entry.key));
             }
             "gateway" => entry.value.entries().iter().for_each(|entry| self.gateway(entry)),
             _ => {}
@@ -94,7 +99,11 @@ impl Check<'_> {
             return;
         }
         let message = "none of the two contexts is declared in this file".to_owned();
-        self.refuse(key.span, message, "say it in the file of one of the two, or in the main file".to_owned());
+        self.refuse(
+            key.span,
+            message,
+            "say it in the file of one of the two, or in the main file".to_owned(),
+        );
     }
 
     fn gateway(&mut self, entry: &Entry) {
@@ -102,7 +111,11 @@ impl Check<'_> {
         if name != "routes" {
             if MANIFEST.key("gateway").is_some() {
                 let message = format!("`gateway.{}` is said in the main file only", excerpt(name));
-                self.refuse(entry.key.span, message, format!("move `{}` to `gateway` in the main file", excerpt(name)));
+                self.refuse(
+                    entry.key.span,
+                    message,
+                    format!("move `{}` to `gateway` in the main file", excerpt(name)),
+                );
             }
             return;
         }

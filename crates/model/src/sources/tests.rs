@@ -36,7 +36,10 @@ fn paths_stay_in_the_folder() {
 fn an_overlay_merges_maps_replaces_the_rest_and_removes_by_null() {
     let files = [
         ("weft.yaml", "system: a\nservices:\n  x: {run: y, port: 1, env: {A: '1', B: '2'}}\n  z: {run: z}\n"),
-        ("weft.ci.yaml", "services:\n  x: {port: 2, env: {A: null, C: '3'}}\n  z: null\n  new: {run: n, cwd: null}\n"),
+        (
+            "weft.ci.yaml",
+            "services:\n  x: {port: 2, env: {A: null, C: '3'}}\n  z: null\n  new: {run: n, cwd: null}\n",
+        ),
     ];
     let gathered = gathered(&files, Some("ci"));
     assert_eq!(gathered.findings, []);
@@ -55,9 +58,18 @@ fn an_overlay_merges_maps_replaces_the_rest_and_removes_by_null() {
 #[test]
 fn a_team_file_is_added() {
     let files = [
-        ("weft.yaml", "system: a\ninclude: [t/sales.yaml]\ngateway: {auth: none, routes: {GET /a: a}}\nservices: {a: {run: a}}\n"),
-        ("t/sales.yaml", "include: [more.yaml]\ncontexts: {sales: [b]}\nservices: {b: {run: b}}\ngateway: {routes: {GET /b: b}}\n"),
-        ("t/more.yaml", "contexts: {more: [c]}\nservices: {c: {run: c}}\nrelations: [more > any: open-host]\n"),
+        (
+            "weft.yaml",
+            "system: a\ninclude: [t/sales.yaml]\ngateway: {auth: none, routes: {GET /a: a}}\nservices: {a: {run: a}}\n",
+        ),
+        (
+            "t/sales.yaml",
+            "include: [more.yaml]\ncontexts: {sales: [b]}\nservices: {b: {run: b}}\ngateway: {routes: {GET /b: b}}\n",
+        ),
+        (
+            "t/more.yaml",
+            "contexts: {more: [c]}\nservices: {c: {run: c}}\nrelations: [more > any: open-host]\n",
+        ),
     ];
     let gathered = gathered(&files, None);
     assert_eq!(gathered.findings, []);
@@ -94,10 +106,7 @@ fn a_chain_of_includes_ends() {
 
 #[test]
 fn every_file_is_reported_although_one_cannot_be_read() {
-    let files = [
-        ("weft.yaml", "system: [\n"),
-        ("weft.ci.yaml", "sevices: {}\n"),
-    ];
+    let files = [("weft.yaml", "system: [\n"), ("weft.ci.yaml", "sevices: {}\n")];
     assert_eq!(codes(&gathered(&files, Some("ci"))), [Code::YamlSyntax, Code::UnknownKey]);
     assert_eq!(codes(&gathered(&[("weft.yaml", "system: a\n")], Some("ci"))), [Code::OverlayMissing]);
     assert_eq!(codes(&gathered(&[("weft.yaml", "system: a\n")], Some("../x"))), [Code::BadName]);

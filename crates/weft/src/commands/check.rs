@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
-use weft_model::finding::{Finding, refuses};
-use weft_model::manifest::Manifest;
+use weft_model::finding::Finding;
+use weft_model::model::Model;
 use weft_model::sources::Sources;
 
 use super::manifest::{Place, count, environment, findings_json, findings_text, print_json};
@@ -22,18 +22,18 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let place = Place::find(common, args.path.as_deref())?;
-    let loaded = weft_model::load(&place.files(), &place.main, common.env.as_deref(), &environment());
-    let refused = loaded.refused();
-    let summary = loaded.manifest.as_ref().filter(|_| !refused).map(Summary::new);
+    let compiled = weft_model::compile(&place.files(), &place.main, common.env.as_deref(), &environment());
+    let refused = compiled.refused();
+    let summary = compiled.model.as_ref().filter(|_| !refused).map(Summary::new);
     match common.output {
-        Output::Text => show_text(&loaded.findings, &loaded.sources, summary.as_ref())?,
+        Output::Text => show_text(&compiled.findings, &compiled.sources, summary.as_ref())?,
         Output::Json => print_json(&json!({
             "ok": !refused,
             "summary": summary.as_ref().map(Summary::json),
-            "findings": findings_json(&loaded.findings, &loaded.sources),
+            "findings": findings_json(&compiled.findings, &compiled.sources),
         }))?,
     }
-    Ok(if refused || refuses(&loaded.findings) { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+    Ok(if refused { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
 }
 
 fn show_text(findings: &[Finding], sources: &Sources, summary: Option<&Summary>) -> std::io::Result<()> {
@@ -41,7 +41,7 @@ fn show_text(findings: &[Finding], sources: &Sources, summary: Option<&Summary>)
     let terminal = out.is_terminal();
     out.write_all(findings_text(findings, sources, terminal).as_bytes())?;
     match (summary, count(findings)) {
-        (Some(summary), None) => writeln!(out, "{}", summary.text()),
+        (Some(summary), None) => writeln!(out, "{}: all good", summary.text()),
         (Some(summary), Some(count)) => writeln!(out, "{}, {count}", summary.text()),
         (None, count) => writeln!(out, "refused: {}", count.unwrap_or_default()),
     }
@@ -56,19 +56,19 @@ struct Summary {
 }
 
 impl Summary {
-    fn new(manifest: &Manifest) -> Self {
+    fn new(model: &Model) -> Self {
         Summary {
-            system: manifest.system.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
-            services: manifest.services.len(),
-            routes: manifest.gateway.as_ref().map_or(0, |gateway| gateway.routes.len()),
-            calls: manifest.services.iter().map(|service| service.calls.len()).sum(),
+            system: model.system.clone(),
+            services: model.services.len(),
+            routes: model.gateway.as_ref().map_or(0, |gateway| gateway.routes.len()),
+            calls: model.services.iter().map(|service| service.calls.len()).sum(),
         }
     }
 
     fn text(&self) -> String {
         let many = |count: usize, name: &str| format!("{count} {name}{}", if count == 1 { "" } else { "s" });
         format!(
-            "{}: {}, {}, {}: all good",
+            "{}: {}, {}, {}",
             self.system,
             many(self.services, "service"),
             many(self.routes, "route"),
