@@ -1,4 +1,4 @@
-//! Whatever the bytes are: no panic, every span in its file, every finding rendered. Good manifests are changed by a
+//! Whatever the bytes are: no panic on the whole way to the plans, every span in its file, every finding rendered. Good manifests are changed by a
 //! seeded generator (bytes, lines, whole parts of other manifests) thousands of times; a failure prints its seed.
 
 use std::collections::BTreeMap;
@@ -152,7 +152,7 @@ fn try_one(bytes: &[u8], overlay: &[u8]) {
         .into(),
     );
     let environment = [("A".to_owned(), "x".to_owned())].into();
-    let loaded = weft_model::load(&files, "weft.yaml", Some("ci"), &environment);
+    let loaded = weft_model::compile(&files, "weft.yaml", Some("ci"), &environment);
     for finding in &loaded.findings {
         for span in finding.notes.iter().map(|note| note.span).chain([finding.span]) {
             assert!(inside(span, &loaded.sources), "{span:?} is outside: {finding:?}");
