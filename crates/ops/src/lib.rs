@@ -2,8 +2,11 @@
 //!
 //! - [`words`]: what the supervisor and a role say to each other
 //! - [`inherit`]: listening sockets that outlive the process which accepts on them
+//! - [`keep`]: holds one process and whatever it starts, and leaves nothing of it behind
 
 #![deny(unsafe_code)]
 
 pub mod inherit;
+pub mod keep;
+pub mod supervisor;
 pub mod words;

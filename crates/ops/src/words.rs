@@ -15,9 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-
-/// Where control is, and the single-use token: `weft_trust::bootstrap::Bootstrap` as JSON.
-pub type Bootstrap = serde_json::Value;
+use weft_trust::bootstrap::Bootstrap;
 
 /// The first line that a gateway or sidecar reads.
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,7 +147,7 @@ pub enum ServiceHealth {
 }
 
 /// Bytes that a line between supervisor and role may hold.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+pub const LINE_BYTES_MAX: usize = weft_trust::bootstrap::BOOTSTRAP_BYTES_MAX + 64 * 1024;
 
 #[cfg(test)]
 mod tests {
