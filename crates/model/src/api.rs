@@ -53,8 +53,6 @@ pub enum Mismatch {
     Method(Vec<String>),
     /// It has nothing like it; perhaps this was meant.
     Unknown(Option<String>),
-    /// The gRPC service is in several packages.
-    Ambiguous(Vec<String>),
     /// It is HTTP and the API is gRPC, or the other way round.
     Protocol,
 }
@@ -117,20 +115,13 @@ impl Api {
             return Err(Mismatch::Protocol);
         }
         let want = EndpointPattern::Grpc { service: service.to_owned(), method: method.to_owned() };
-        let mut services: Vec<&String> = Vec::new();
-        for operation in &self.operations {
-            if let EndpointPattern::Grpc { service, .. } = &operation.endpoint
-                && operation.endpoint.intersects(&want)
-                && !services.contains(&service)
-            {
-                services.push(service);
+        // One file has one package, so a service without its package is never ambiguous.
+        let known = self.operations.iter().find(|operation| operation.endpoint.intersects(&want));
+        match known.map(|operation| &operation.endpoint) {
+            Some(EndpointPattern::Grpc { service, .. }) => {
+                Ok(EndpointPattern::Grpc { service: service.clone(), method: method.to_owned() })
             }
-        }
-        match services.as_slice() {
-            [] => Err(self.unknown(&want)),
-            [service] => Ok(EndpointPattern::Grpc { service: (*service).clone(), method: method.to_owned() }),
-            several if several.iter().any(|known| *known == service) => Ok(want),
-            several => Err(Mismatch::Ambiguous(several.iter().map(|service| (*service).clone()).collect())),
+            _ => Err(self.unknown(&want)),
         }
     }
 

@@ -89,8 +89,6 @@ pub enum Code {
     CallToItself,
     /// W1112: A call is declared twice.
     CallRepeated,
-    /// W1113: The API has this gRPC service in several packages.
-    AmbiguousEndpoint,
     /// W1114: The service does not speak what is asked of it here.
     ProtocolMismatch,
     /// W1115: A retry is asked for an operation that is not idempotent.
@@ -135,6 +133,8 @@ pub enum Code {
     ExternalNotPlain,
     /// W1135: Nothing ever uses this.
     NotReachable,
+    /// W1136: A relation that is agreed between two contexts names `any`.
+    RelationNeedsContext,
     /// W2001: No route matches the request.
     NoRoute,
     /// W2002: Routes match the path, none the method.
@@ -412,12 +412,12 @@ impl Code {
         Code::OutOfRange, Code::UnknownService, Code::UnknownEndpoint, Code::UnknownContext,
         Code::ServiceInTwoContexts, Code::RelationMissing, Code::RelationForbids, Code::NotPublished,
         Code::RelationRepeated, Code::RelationToItself, Code::SynchronousCycle, Code::CallToItself,
-        Code::CallRepeated, Code::AmbiguousEndpoint, Code::ProtocolMismatch, Code::RetryNotIdempotent,
-        Code::TimeoutOrder, Code::RouteOverlap, Code::AuthNotSaid, Code::ReservedName,
-        Code::PortClash, Code::UnknownVersion, Code::BadShares, Code::RedirectLoop,
-        Code::VariableClash, Code::ApiUnreadable, Code::ApiNotSupported, Code::NothingToRun,
-        Code::RunsElsewhere, Code::UnknownParameter, Code::RewriteUseless, Code::CorsContradiction,
-        Code::HealthMismatch, Code::MethodMismatch, Code::ExternalNotPlain, Code::NotReachable,
+        Code::CallRepeated, Code::ProtocolMismatch, Code::RetryNotIdempotent, Code::TimeoutOrder,
+        Code::RouteOverlap, Code::AuthNotSaid, Code::ReservedName, Code::PortClash,
+        Code::UnknownVersion, Code::BadShares, Code::RedirectLoop, Code::VariableClash,
+        Code::ApiUnreadable, Code::ApiNotSupported, Code::NothingToRun, Code::RunsElsewhere,
+        Code::UnknownParameter, Code::RewriteUseless, Code::CorsContradiction, Code::HealthMismatch,
+        Code::MethodMismatch, Code::ExternalNotPlain, Code::NotReachable, Code::RelationNeedsContext,
         Code::NoRoute, Code::MethodNotAllowed, Code::NotAllowed, Code::NoIdentity,
         Code::BadFraming, Code::BadHead, Code::HeadTooLarge, Code::UriTooLong,
         Code::VersionNotSupported, Code::BodyTooLarge, Code::BadPath, Code::BadHost,
@@ -567,9 +567,6 @@ static TABLE: [Entry; 147] = [
     Entry { number: 1112, id: "W1112", name: "call_repeated", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
         summary: "A call is declared twice.",
         remedy: "Keep one of them; a call without an endpoint covers all endpoints of the callee." },
-    Entry { number: 1113, id: "W1113", name: "ambiguous_endpoint", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "The API has this gRPC service in several packages.",
-        remedy: "Write the package too." },
     Entry { number: 1114, id: "W1114", name: "protocol_mismatch", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
         summary: "The service does not speak what is asked of it here.",
         remedy: "Correct the endpoint, or the `protocol` of the service." },
@@ -636,6 +633,9 @@ static TABLE: [Entry; 147] = [
     Entry { number: 1135, id: "W1135", name: "not_reachable", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
         summary: "Nothing ever uses this.",
         remedy: "Remove it, or add what should use it." },
+    Entry { number: 1136, id: "W1136", name: "relation_needs_context", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
+        summary: "A relation that is agreed between two contexts names `any`.",
+        remedy: "Name the context, or use `open-host`." },
     Entry { number: 2001, id: "W2001", name: "no_route", kind: Kind::Refusal, status: Some(404), grpc: Some(12), closes: false, retry_after_s: None,
         summary: "No route matches the request.",
         remedy: "Add a route to `gateway.routes`; `weft explain` shows what each request matches." },

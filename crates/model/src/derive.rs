@@ -4,9 +4,9 @@
 //! is sorted, nothing is taken from a clock, a hash map or the machine.
 
 pub(crate) mod allow;
-mod gateway;
+pub(crate) mod gateway;
 mod launch;
-mod sidecar;
+pub(crate) mod sidecar;
 mod upstream;
 
 use std::time::Duration;

@@ -183,21 +183,14 @@ impl Resolver {
                 };
                 finding(Code::UnknownEndpoint, format!("the API of `{name}` has no `{said}`")).remedy(remedy)
             }
-            Err(Mismatch::Ambiguous(services)) => {
-                finding(Code::AmbiguousEndpoint, format!("`{said}` of `{name}` is in several packages"))
-                    .remedy(format!("write one of {}", list(&services)))
-            }
             Err(Mismatch::Protocol) => {
                 let kind = if api.kind == ApiKind::Proto { "gRPC" } else { "HTTP" };
-                finding(
-                    Code::ProtocolMismatch,
-                    format!("`{name}` has an API of {kind}, and `{said}` is none"),
-                )
-                .remedy(if api.kind == ApiKind::Proto {
-                    "write `package.Service/Method`"
-                } else {
-                    "write `METHOD /path`"
-                })
+                finding(Code::ProtocolMismatch, format!("the API of `{name}` is {kind}, and `{said}` is not"))
+                    .remedy(if api.kind == ApiKind::Proto {
+                        "write `package.Service/Method`"
+                    } else {
+                        "write `METHOD /path`"
+                    })
             }
         };
         let found = match service.said.api.as_ref() {

@@ -54,7 +54,8 @@ fn read_path(entry: &Entry, api: &mut Api, findings: &mut Vec<Finding>) {
     let path = match path_pattern(&entry.key.scalar.text) {
         Ok(path) => path,
         Err(why) => {
-            findings.push(Finding::error(Code::ApiUnreadable, entry.key.span, format!("not a path: {why}")));
+            let finding = Finding::error(Code::ApiUnreadable, entry.key.span, format!("not a path: {why}"));
+            findings.push(finding.remedy("write it as `/path/{name}`"));
             return;
         }
     };
@@ -78,9 +79,9 @@ fn operation(method: &str, path: &PathPattern, field: &Entry, findings: &mut Vec
             Some("true") => Some((true, node.span)),
             Some("false") => Some((false, node.span)),
             _ => {
-                let finding =
-                    Finding::error(Code::NotABoolean, node.span, format!("`{key}` is `true` or `false`"));
-                findings.push(finding);
+                let message = format!("`{key}` is `true` or `false`");
+                let finding = Finding::error(Code::NotABoolean, node.span, message);
+                findings.push(finding.remedy("write `true` or `false`, without quotes"));
                 None
             }
         }

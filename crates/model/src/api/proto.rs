@@ -12,11 +12,13 @@ use crate::yaml::FILE_BYTES_MAX;
 pub(super) fn read(file: FileId, name: &str, bytes: &[u8]) -> (Option<Api>, Vec<Finding>) {
     let whole = Span { file, start: 0, end: 0, line: 1, column: 1 };
     if bytes.len() > FILE_BYTES_MAX {
-        let finding = Finding::error(Code::FileTooLarge, whole, "the file is larger than 1 MiB");
+        let finding =
+            Finding::error(Code::FileTooLarge, whole, "the file is larger than 1 MiB").remedy("split it");
         return (None, vec![finding]);
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return (None, vec![Finding::error(Code::NotUtf8, whole, "the file is not UTF-8 text")]);
+        let finding = Finding::error(Code::NotUtf8, whole, "the file is not UTF-8 text");
+        return (None, vec![finding.remedy("save it as UTF-8")]);
     };
     let places = Places::new(file, text);
     match protox_parse::parse(name, text) {
@@ -24,7 +26,8 @@ pub(super) fn read(file: FileId, name: &str, bytes: &[u8]) -> (Option<Api>, Vec<
         Err(error) => {
             let span = error.span().map_or(whole, |range| places.bytes(range.start, range.end));
             let message = format!("not a `.proto` file: {}", excerpt(&error.to_string()));
-            (None, vec![Finding::error(Code::ApiUnreadable, span, message)])
+            let finding = Finding::error(Code::ApiUnreadable, span, message);
+            (None, vec![finding.remedy("correct it there; `protoc` shows the same")])
         }
     }
 }
