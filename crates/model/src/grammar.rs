@@ -58,6 +58,8 @@ pub struct Object {
     pub keys: &'static [Key],
     /// Keys that are known and not built.
     pub later: &'static [Later],
+    /// The key that a scalar in the place of this map stands for: `GET /me: users` is `GET /me: { to: users }`.
+    pub short: Option<&'static str>,
 }
 
 /// A key with everything that is known about it.
@@ -173,6 +175,14 @@ impl Shape {
     /// This, or a map with free keys.
     pub const fn or_entries(self, entries: &'static Entries) -> Shape {
         Shape { map: Some(Fields::Entries(entries)), ..self }
+    }
+
+    /// What stands behind a key of a map of this shape.
+    pub fn below(&self, key: &str) -> Option<&'static Shape> {
+        match self.map? {
+            Fields::Object(object) => object.key(key).map(|key| &key.shape),
+            Fields::Entries(entries) => Some(&entries.value),
+        }
     }
 
     /// For people: "a duration, or a list of …".

@@ -10,7 +10,7 @@ mod team;
 use crate::code::Code;
 use crate::finding::{FileId, Finding, Severity, Span, excerpt};
 use crate::grammar::variables::Environment;
-use crate::grammar::{self, MANIFEST, lexical};
+use crate::grammar::{self, MANIFEST, Shape, lexical};
 use crate::yaml::{self, FILE_BYTES_MAX, Node, Text};
 
 /// Most files of one manifest.
@@ -136,7 +136,7 @@ impl Gatherer<'_> {
         if let Some(over) = overlay.and_then(|name| self.overlay(main, name))
             && let Some(tree) = &mut tree
         {
-            merge::overlay(tree, over);
+            merge::overlay(tree, over, Some(&Shape::object(&MANIFEST)));
         }
         let tree = tree.filter(|_| self.whole);
         if let Some(tree) = &tree {

@@ -36,7 +36,10 @@ not ambiguous). `*` stands for one path segment, `**` at the end for the rest. I
 belong to its contexts, its relations have one of its contexts on a side, its `resilience` and `rollout` name its services, its `gateway` has only `routes`
 to its services. Every included file lies in the folder of the main file or below.
 
-**Overlays**: `--env prod` merges `weft.prod.yaml` over the whole: maps are merged, all else is replaced, and `null` removes.
+**Overlays**: `--env prod` merges `weft.prod.yaml` over the whole: maps are merged (a short form under a map is the long form it stands for), all else is
+replaced, and `null` removes.
+
+**Editors**: `weft schema > weft.schema.json`, and `# yaml-language-server: $schema=weft.schema.json` as the first line of a manifest.
 
 **Variables**: `${NAME}` is filled in from the environment in `env` of a service and in `observe.traces`, nowhere else; one that is not set is an error.
 ";

@@ -265,6 +265,7 @@ pub static MANIFEST: Object = Object {
         later("scan", "scanning for known vulnerabilities"),
         later("deploy", "images for rendered deployments"),
     ],
+    short: None,
 };
 
 static SERVICE_KEYS: Object = Object {
@@ -337,6 +338,7 @@ static SERVICE_KEYS: Object = Object {
         later("secrets", "secrets that the service is given"),
         later("image", "the image of a rendered deployment"),
     ],
+    short: None,
 };
 
 static VERSION_KEYS: Object = Object {
@@ -355,6 +357,7 @@ static VERSION_KEYS: Object = Object {
         key("replicas", Shape::scalar(&REPLICAS), "Copies of this version.").default("1"),
     ],
     later: &[],
+    short: None,
 };
 
 static HEALTH_KEYS: Object = Object {
@@ -368,6 +371,7 @@ static HEALTH_KEYS: Object = Object {
         key("timeout", Shape::scalar(&DURATION), "Limit of one probe.").default("1s"),
     ],
     later: &[],
+    short: None,
 };
 
 static GATEWAY: Object = Object {
@@ -411,6 +415,7 @@ static GATEWAY: Object = Object {
         later("limit", "rate limits at the edge"),
         later("batch", "many requests in one"),
     ],
+    short: None,
 };
 
 static TLS_KEYS: Object = Object {
@@ -421,6 +426,7 @@ static TLS_KEYS: Object = Object {
         key("key", Shape::scalar(&FILE), "The private key.").example("edge.key").required(),
     ],
     later: &[],
+    short: None,
 };
 
 static ROUTE_KEYS: Object = Object {
@@ -455,6 +461,7 @@ static ROUTE_KEYS: Object = Object {
         later("shape", "the shape of a joined answer"),
         later("deadline", "the deadline of a join"),
     ],
+    short: Some("to"),
 };
 
 static REDIRECT_KEYS: Object = Object {
@@ -467,6 +474,7 @@ static REDIRECT_KEYS: Object = Object {
         key("status", Shape::scalar(&REDIRECT_STATUS), "301, 302, 303, 307 or 308.").default("307"),
     ],
     later: &[],
+    short: Some("to"),
 };
 
 static ANSWER: Object = Object {
@@ -483,6 +491,7 @@ static ANSWER: Object = Object {
         key("body", Shape::scalar(&TEXT), "The body.").default("empty").example("\"{}\""),
     ],
     later: &[],
+    short: Some("status"),
 };
 
 static MATCH: Object = Object {
@@ -503,6 +512,7 @@ static MATCH: Object = Object {
         .example("{ page: \"*\" }"),
     ],
     later: &[],
+    short: None,
 };
 
 static HEADERS: Object = Object {
@@ -513,6 +523,7 @@ static HEADERS: Object = Object {
         key("response", Shape::object(&EDITS), "On the way back."),
     ],
     later: &[],
+    short: None,
 };
 
 static EDITS: Object = Object {
@@ -529,6 +540,7 @@ static EDITS: Object = Object {
             .example("[server]"),
     ],
     later: &[],
+    short: None,
 };
 
 static CORS: Object = Object {
@@ -549,6 +561,7 @@ static CORS: Object = Object {
         key("max_age", Shape::scalar(&DURATION), "How long a browser may keep a preflight.").default("10m"),
     ],
     later: &[],
+    short: None,
 };
 
 static MIRROR_KEYS: Object = Object {
@@ -561,6 +574,7 @@ static MIRROR_KEYS: Object = Object {
         key("share", Shape::scalar(&SHARE), "Share of the requests.").default("100%"),
     ],
     later: &[],
+    short: None,
 };
 
 static RESILIENCE: Object = Object {
@@ -597,6 +611,7 @@ static RESILIENCE: Object = Object {
             .example("{ ring: header x-user }"),
     ],
     later: &[],
+    short: None,
 };
 
 static RETRY: Object = Object {
@@ -615,6 +630,7 @@ static RETRY: Object = Object {
         key("floor", Shape::scalar(&RATE), "Retries that are allowed whatever the share.").default("10/s"),
     ],
     later: &[],
+    short: None,
 };
 
 static BREAKER: Object = Object {
@@ -626,6 +642,7 @@ static BREAKER: Object = Object {
             .default("80%"),
     ],
     later: &[],
+    short: None,
 };
 
 static LIMIT: Object = Object {
@@ -636,6 +653,7 @@ static LIMIT: Object = Object {
         key("queued", Shape::scalar(&QUEUED), "Requests that wait for a place.").default("1024"),
     ],
     later: &[],
+    short: None,
 };
 
 static RING_KEYS: Object = Object {
@@ -645,6 +663,7 @@ static RING_KEYS: Object = Object {
         .example("header x-user")
         .required()],
     later: &[],
+    short: None,
 };
 
 static ROLLOUT: Object = Object {
@@ -660,6 +679,7 @@ static ROLLOUT: Object = Object {
         .example("{ x-canary: \"yes\" }"),
     ],
     later: &[],
+    short: Some("weight"),
 };
 
 static TRUST: Object = Object {
@@ -674,6 +694,7 @@ static TRUST: Object = Object {
         later("policies", "Cedar policies"),
         later("allow_ips", "networks that may do something"),
     ],
+    short: None,
 };
 
 static OBSERVE: Object = Object {
@@ -700,6 +721,7 @@ static OBSERVE: Object = Object {
         .default("off"),
     ],
     later: &[],
+    short: None,
 };
 
 static TRACES_KEYS: Object = Object {
@@ -722,4 +744,5 @@ static TRACES_KEYS: Object = Object {
         .default("1%"),
     ],
     later: &[],
+    short: None,
 };

@@ -2,7 +2,8 @@
 
 use crate::code::Code;
 use crate::finding::{Finding, excerpt};
-use crate::yaml::{Entry, Kind, Node};
+use crate::grammar::{Fields, Shape};
+use crate::yaml::{Entry, Kind, Node, Scalar, Text};
 
 /// Adds a team's file: maps are united, lists are joined; what two files say is a finding.
 pub(super) fn team(main: &mut Node, team: Node, findings: &mut Vec<Finding>) {
@@ -17,25 +18,50 @@ pub(super) fn team(main: &mut Node, team: Node, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Merges an overlay: map into map, null removes, everything else is replaced.
-pub(super) fn overlay(base: &mut Node, over: Node) {
+/// Merges an overlay: map into map, null removes, everything else is replaced. A short form under a map is the long form
+/// that it stands for.
+pub(super) fn overlay(base: &mut Node, over: Node, shape: Option<&Shape>) {
+    if let (Kind::Map(_), Some(key)) = (&over.kind, shape.and_then(short)) {
+        lengthen(base, key);
+    }
     match (&mut base.kind, over.kind) {
-        (Kind::Map(base), Kind::Map(over)) => over.into_iter().for_each(|entry| overlay_entry(base, entry)),
+        (Kind::Map(base), Kind::Map(over)) => {
+            over.into_iter().for_each(|entry| overlay_entry(base, entry, shape));
+        }
         (_, kind) => *base = Node { span: over.span, kind },
     }
 }
 
-fn overlay_entry(base: &mut Vec<Entry>, entry: Entry) {
+fn overlay_entry(base: &mut Vec<Entry>, entry: Entry, shape: Option<&Shape>) {
     let found = base.iter().position(|known| known.key.scalar.text == entry.key.scalar.text);
+    let below = shape.and_then(|shape| shape.below(&entry.key.scalar.text));
     match found {
         Some(at) if entry.value.is_null() => drop(base.remove(at)),
-        Some(at) => match (&base[at].value.kind, &entry.value.kind) {
-            (Kind::Map(_), Kind::Map(_)) => overlay(&mut base[at].value, entry.value),
-            _ => base[at] = entry,
-        },
+        Some(at) if matches!(entry.value.kind, Kind::Map(_)) => {
+            overlay(&mut base[at].value, entry.value, below)
+        }
+        Some(at) => base[at] = entry,
         None if entry.value.is_null() => {}
         None => base.push(without_nulls(entry)),
     }
+}
+
+/// The key that a scalar at this place stands for.
+fn short(shape: &Shape) -> Option<&'static str> {
+    match shape.map? {
+        Fields::Object(object) => object.short,
+        Fields::Entries(_) => None,
+    }
+}
+
+/// `orders` → `{ to: orders }`
+fn lengthen(node: &mut Node, key: &str) {
+    if node.is_null() || node.scalar().is_none() {
+        return;
+    }
+    let scalar = Scalar { text: key.to_owned(), plain: true, verbatim: None };
+    let value = Node { span: node.span, kind: std::mem::replace(&mut node.kind, Kind::List(Vec::new())) };
+    node.kind = Kind::Map(vec![Entry { key: Text { scalar, span: node.span }, value }]);
 }
 
 /// A null that removes nothing says nothing.

@@ -56,6 +56,29 @@ fn an_overlay_merges_maps_replaces_the_rest_and_removes_by_null() {
 }
 
 #[test]
+fn an_overlay_over_a_short_form_keeps_what_it_stands_for() {
+    let files = [
+        (
+            "weft.yaml",
+            "system: a\ngateway: {auth: none, routes: {GET /a: x}}\nrollout: {x: {v2: 5%}}\nservices: {x: {run: x}}\n",
+        ),
+        (
+            "weft.ci.yaml",
+            "gateway: {routes: {GET /a: {timeout: 1s}}}\nrollout: {x: {v2: {header: {h: '1'}}}}\n",
+        ),
+    ];
+    let gathered = gathered(&files, Some("ci"));
+    assert_eq!(gathered.findings, []);
+    let tree = gathered.tree.unwrap();
+    let route = tree.get("gateway").unwrap().get("routes").unwrap().get("GET /a").unwrap();
+    assert_eq!(route.get("to").unwrap().scalar().unwrap().text, "x");
+    assert_eq!(route.get("to").unwrap().span.file, FileId(0));
+    assert_eq!(route.get("timeout").unwrap().span.file, FileId(1));
+    let version = tree.get("rollout").unwrap().get("x").unwrap().get("v2").unwrap();
+    assert_eq!(version.get("weight").unwrap().scalar().unwrap().text, "5%");
+}
+
+#[test]
 fn a_team_file_is_added() {
     let files = [
         (
