@@ -16,7 +16,7 @@ use weft_stdx::rng::Rng;
 use self::world::{Behaviour, Script, Setup, Tally, behaviour, run};
 use crate::upstream::balance::{Method, Readiness};
 
-use Behaviour::{Errors, Hangs, Refuses, Resets, Serves};
+use Behaviour::{Declines, Errors, Hangs, Refuses, Resets, Serves};
 
 /// Runs `check` with each seed and says which one it was that failed.
 fn each_seed(seeds: u64, check: impl Fn(u64)) {
@@ -90,12 +90,13 @@ fn random_world(seed: u64) -> Setup {
         let mut from_ms = 0;
         let mut phases = Vec::new();
         while from_ms < 8_000 {
-            let behaviour = match rng.below(10) {
+            let behaviour = match rng.below(11) {
                 0 => Refuses,
                 1 => Resets,
                 2 => Hangs,
                 3 => Errors(rng.between(0, 1_000_000) as u32),
                 4 => Serves(rng.between(50, 900)),
+                5 => Declines,
                 _ => Serves(rng.between(1, 30)),
             };
             phases.push((from_ms, behaviour));

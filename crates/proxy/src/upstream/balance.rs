@@ -12,7 +12,7 @@
 
 mod group;
 mod load;
-pub(crate) mod ring;
+mod ring;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use weft_stdx::rng::Rng;
 
 use self::group::{Group, GroupIndex};
 use self::load::Latency;
+pub(crate) use self::ring::hash_key;
 use crate::resilience::breaker::{self, Breaker, Change, Rules, Verdict};
 
 /// When a due probe fits none of the requests that come, look again after this.
@@ -123,7 +124,7 @@ pub(crate) struct Changes {
 pub(crate) struct Ask {
     /// This version and no other, by its place in [`Settings::versions`].
     pub version: Option<usize>,
-    /// For [`Method::Ring`]: the hash of the key, see [`ring::hash_key`].
+    /// For [`Method::Ring`]: the hash of the key, see [`hash_key`].
     pub hash: u64,
     /// Not this one if there is another: where the attempt before failed.
     pub avoid: Option<EndpointId>,

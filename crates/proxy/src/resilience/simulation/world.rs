@@ -27,6 +27,8 @@ pub(super) enum Behaviour {
     Refuses,
     /// Takes the request and closes without an answer.
     Resets,
+    /// Takes the request and says that it did nothing with it.
+    Declines,
     /// Takes the request and never answers.
     Hangs,
 }
@@ -310,7 +312,7 @@ impl World {
         let (outcome, after_us) = self.scripted(&key, reused);
         let success = outcome == Some(Outcome::Answered(200));
         self.tally.by_endpoint.entry(key).or_default().push((self.now, success));
-        if outcome != Some(Outcome::NotSent) {
+        if !matches!(outcome, Some(Outcome::NotSent | Outcome::NotProcessed)) {
             one.maybe_done += 1;
         }
         assert!(one.maybe_done <= 1 || one.idempotent, "{id} may have been done twice");
@@ -341,6 +343,7 @@ impl World {
             }
             Behaviour::Refuses => (Some(Outcome::NotSent), jitter(&mut self.rng, 1)),
             Behaviour::Resets => (Some(Outcome::NoResponse), jitter(&mut self.rng, 2)),
+            Behaviour::Declines => (Some(Outcome::NotProcessed), jitter(&mut self.rng, 1)),
             Behaviour::Hangs => (None, None),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::ring::hash_key;
 use super::*;
 
 fn at(ms: u64) -> Tick {
