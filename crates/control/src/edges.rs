@@ -237,6 +237,11 @@ impl Tally {
     fn figures(&self) -> Figures {
         let mut spans = self.spans.clone();
         spans.sort_by(|a, b| a.bound_s.total_cmp(&b.bound_s).then(a.below_s.total_cmp(&b.below_s)));
+        spans.dedup_by(|next, kept| {
+            let same = (next.below_s, next.bound_s) == (kept.below_s, kept.bound_s);
+            kept.count = if same { kept.count.saturating_add(next.count) } else { kept.count };
+            same
+        });
         let success = if self.calls == 0 { 1.0 } else { 1.0 - self.failures as f64 / self.calls as f64 };
         Figures {
             rate_per_s: self.calls as f64 / WINDOW.as_secs_f64(),

@@ -194,8 +194,17 @@ impl Link {
     /// Keeps the process told and its identity fresh until `says.stop`. Applies the plan on disk if control's does not
     /// come within [`PLAN_WAIT`].
     pub async fn run(mut self, plane: Arc<dyn DataPlane>, says: Says) {
-        let mut stop = says.stop.clone();
-        let renewing = renew::Renewing {
+        let renewing = self.renewing();
+        let renewed_plane = Arc::clone(&plane);
+        // Renewal has a connection of its own and never ends; the stream ends on `stop`.
+        tokio::select! {
+            () = renewing.run(renewed_plane) => {}
+            () = watch_stream::run(&mut self, plane, says) => {}
+        }
+    }
+
+    fn renewing(&mut self) -> renew::Renewing {
+        renew::Renewing {
             address: self.address.clone(),
             instance: self.instance.clone(),
             control: self.control.clone(),
@@ -205,15 +214,13 @@ impl Link {
             anonymous: self.anonymous.clone(),
             clock: self.settings.clock.clone(),
             rng: self.rng.fork(),
-        };
-        let renewed_plane = Arc::clone(&plane);
-        // Renewal has a connection of its own and never ends; the stream ends on `stop`.
-        tokio::select! {
-            () = renewing.run(renewed_plane) => {}
-            () = watch_stream::run(&mut self, plane, says) => {}
         }
-        // A stop that came while neither looked is still a stop; nothing is left to do for it.
-        let _ = stop.borrow_and_update();
+    }
+
+    /// Renews at once.
+    #[cfg(test)]
+    pub(crate) async fn renew(&mut self, plane: &dyn DataPlane) -> Result<(), Status> {
+        self.renewing().renew(plane).await
     }
 }
 

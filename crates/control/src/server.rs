@@ -1,6 +1,8 @@
 //! The control process: joins the listeners with what they share, and runs until it is told to stop.
 
 mod listen;
+#[cfg(test)]
+mod tests;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -23,7 +23,10 @@ const REGISTRY_FILE: &str = "registry.json";
 const PLANS_FILE: &str = "plans.json";
 /// Bytes of either file.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// The registry is written at most this often; what changes meanwhile is written by the next [`Shared::tick`].
+/// Up to this many instances the registry is written before anybody is told of a change, so that a control that is killed
+/// forgets nobody.
+const REGISTRY_PROMPT_MAX: usize = 256;
+/// A larger one is written at most this often; what changes meanwhile is written by the next [`Shared::tick`].
 const REGISTRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where control listens.
@@ -327,13 +330,14 @@ impl Shared {
         let Some(addresses) = self.addresses.get() else { return };
         let now = self.now();
         let mut file = lock(&self.registry);
-        file.behind = file.written != Tick::ZERO && now.since(file.written) < REGISTRY_INTERVAL;
+        let instances = self.hub().instances(now);
+        let early = file.written != Tick::ZERO && now.since(file.written) < REGISTRY_INTERVAL;
+        file.behind = early && instances.len() > REGISTRY_PROMPT_MAX;
         if file.behind {
             return;
         }
         file.written = now;
-        let remembered =
-            Remembered { mesh: addresses.mesh.to_string(), instances: self.hub().instances(now) };
+        let remembered = Remembered { mesh: addresses.mesh.to_string(), instances };
         let written = serde_json::to_vec(&remembered)
             .map_err(std::io::Error::from)
             .and_then(|bytes| store::replace(&self.data_dir.join(REGISTRY_FILE), &bytes, Durable::No));

@@ -56,7 +56,7 @@ impl Renewing {
         }
     }
 
-    async fn renew(&self, plane: &dyn DataPlane) -> Result<(), Status> {
+    pub(super) async fn renew(&self, plane: &dyn DataPlane) -> Result<(), Status> {
         let csr = self.key.request().map_err(|error| Status::new(Code::Internal, error.to_string()))?;
         let request = RenewRequest { instance: self.instance.clone(), csr };
         // As nobody: a certificate that ran out would be refused, and the request proves the key by itself.

@@ -128,7 +128,8 @@ async fn upward(
     told: &Told,
     says: &mut Says,
 ) -> Result<(), Status> {
-    say(&up, UpKind::Hello(hello(link, told, &says.isolation.borrow_and_update().clone()))).await?;
+    let isolation = says.isolation.borrow_and_update().clone();
+    say(&up, UpKind::Hello(hello(link, told, &isolation))).await?;
     let presence = says.presence.borrow_and_update().clone();
     say(&up, UpKind::Presence(presence)).await?;
     let mut ticks = tokio::time::interval(REPORT_INTERVAL);
