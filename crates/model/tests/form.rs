@@ -1,6 +1,8 @@
 //! Golden cases of what may be written: `cases/form/NAME/weft.yaml` (with its other files) ⇒ `findings.txt`, exactly as a
 //! person sees it. `WEFT_BLESS=1` writes the expected files anew; a review reads the difference.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::fs;

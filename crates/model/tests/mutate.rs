@@ -1,6 +1,8 @@
 //! Whatever the bytes are: no panic on the whole way to the plans, every span in its file, every finding rendered. Good manifests are changed by a
 //! seeded generator (bytes, lines, whole parts of other manifests) thousands of times; a failure prints its seed.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,8 @@
 //! The JSON Schema takes every manifest that `weft check` takes, and refuses unknown keys, keys that are not built, wrong
 //! types and words. Patterns are left to editors: what they say is tested in the table's own forms.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::path::Path;
 

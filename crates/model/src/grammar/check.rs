@@ -69,7 +69,7 @@ impl Checker<'_> {
             _ if node.is_null() && (self.overlay || shape.list.is_some() || shape.map.is_some()) => {}
             Kind::Scalar(scalar) => match shape.scalar {
                 Some(form) => {
-                    self.scalar(&Text { scalar: scalar.clone(), span: node.span }, form, place.subject())
+                    self.scalar(&Text { scalar: scalar.clone(), span: node.span }, form, place.subject());
                 }
                 None => self.findings.push(wrong_shape(node, shape, place)),
             },

@@ -145,7 +145,6 @@ pub fn text(text: &str) -> Read<String> {
 }
 
 /// Any text.
-#[expect(clippy::unnecessary_wraps, reason = "all readers have one shape")]
 pub fn free_text(text: &str) -> Read<String> {
     Ok(text.to_owned())
 }

@@ -66,7 +66,7 @@ fn shape_schema(shape: &Shape) -> Value {
     }
     match shape.map {
         Some(Fields::Object(object)) => {
-            ways.push(json!({ "$ref": format!("#/$defs/{}", definition_name(object)) }))
+            ways.push(json!({ "$ref": format!("#/$defs/{}", definition_name(object)) }));
         }
         Some(Fields::Entries(entries)) => {
             let mut map =

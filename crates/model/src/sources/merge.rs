@@ -38,7 +38,7 @@ fn overlay_entry(base: &mut Vec<Entry>, entry: Entry, shape: Option<&Shape>) {
     match found {
         Some(at) if entry.value.is_null() => drop(base.remove(at)),
         Some(at) if matches!(entry.value.kind, Kind::Map(_)) => {
-            overlay(&mut base[at].value, entry.value, below)
+            overlay(&mut base[at].value, entry.value, below);
         }
         Some(at) => base[at] = entry,
         None if entry.value.is_null() => {}
@@ -80,7 +80,7 @@ fn join(main: &mut Node, entry: Entry, findings: &mut Vec<Finding>) {
         None => known.push(entry),
         Some(other) => match (&mut other.value.kind, entry.value.kind) {
             (Kind::Map(into), Kind::Map(from)) => {
-                from.into_iter().for_each(|entry| add(into, entry, findings))
+                from.into_iter().for_each(|entry| add(into, entry, findings));
             }
             (Kind::List(into), Kind::List(from)) => into.extend(from),
             (Kind::Scalar(scalar), kind) if scalar.is_null() => {

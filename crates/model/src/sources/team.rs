@@ -45,13 +45,11 @@ struct Check<'f> {
 impl Check<'_> {
     fn root(&mut self, entry: &Entry) {
         match entry.key.scalar.text.as_str() {
-            name if !TEAM_KEYS.contains(&name) => {
-                // Unknown keys have been reported by the table.
-                if MANIFEST.key(name).is_some() {
-                    let message = format!("`{name}` is said in the main file only");
-                    let remedy = format!("move `{name}` to the main file");
-                    self.refuse(entry.key.span, message, remedy);
-                }
+            // Unknown keys have been reported by the table.
+            name if !TEAM_KEYS.contains(&name) && MANIFEST.key(name).is_some() => {
+                let message = format!("`{name}` is said in the main file only");
+                let remedy = format!("move `{name}` to the main file");
+                self.refuse(entry.key.span, message, remedy);
             }
             "services" | "resilience" | "rollout" => {
                 entry.value.entries().iter().for_each(|entry| self.service(&entry.key));

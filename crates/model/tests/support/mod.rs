@@ -1,4 +1,8 @@
 //! What the tests of this crate share: a folder as the files of a manifest, and expected files.
+//!
+//! A `mod.rs`, because Cargo takes every file beside it for a test of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
