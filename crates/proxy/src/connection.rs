@@ -1,3 +1,62 @@
 //! Connections: what turns bytes of an accepted socket into exchanges, one module for each protocol.
 
+pub(crate) mod api;
 pub(crate) mod http1;
+pub(crate) mod http1_io;
+pub(crate) mod http1_server;
+pub(crate) mod http2_io;
+pub(crate) mod http2_server;
+pub(crate) mod tcp;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weft_trust::identity::Identity;
+
+use crate::connection::http1::HeadLimits;
+
+/// Where a connection came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// From outside, at the gateway.
+    Edge,
+    /// From the mesh, toward the local service.
+    Inbound,
+    /// From the local service, toward this callee.
+    Outbound(Arc<str>),
+    /// From the local service, toward whom the request names.
+    Forward,
+    /// From the local service, to the sidecar itself.
+    Api,
+}
+
+impl Entry {
+    /// The listener's name in metrics.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Entry::Edge => "edge",
+            Entry::Inbound => "inbound",
+            Entry::Outbound(_) => "outbound",
+            Entry::Forward => "proxy",
+            Entry::Api => "api",
+        }
+    }
+
+    /// How large a head may be that comes in here.
+    pub(crate) fn head_limits(&self) -> &'static HeadLimits {
+        if *self == Entry::Edge { &HeadLimits::EDGE } else { &HeadLimits::MESH }
+    }
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) entry: Entry,
+    pub(crate) peer: SocketAddr,
+    /// Proven by the peer's certificate.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) tls: bool,
+}
+
+/// Largest request body. A bound so that no request is without one; a stream that needs more uses several messages.
+pub(crate) const BODY_BYTES_MAX: u64 = 1 << 40;

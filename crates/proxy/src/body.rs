@@ -1,0 +1,366 @@
+//! Message bodies in motion: what is read on one side is written on the other, whatever either side speaks.
+//!
+//! A reader lends a piece at a time and a writer takes it, so that HTTP/1.1 to HTTP/1.1 copies nothing but what the
+//! kernel copies. A writer is flushed exactly when the reader has nothing more at once: small messages leave in one
+//! write, and a stream of events never waits for the next one.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+
+use crate::connection::http1_io::{Http1Reader, Http1Responder, Http1Writer};
+use crate::connection::http2_io::{Http2Reader, Http2Responder, Http2Writer};
+use crate::head::Head;
+
+/// How long a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// There is none.
+    None,
+    /// Exactly this many bytes.
+    Known(u64),
+    /// Known at the end.
+    Unknown,
+}
+
+/// A part of a body.
+pub(crate) enum Piece<'a> {
+    /// Lent from a buffer.
+    Slice(&'a [u8]),
+    /// Shared memory, as HTTP/2 frames come.
+    Shared(Bytes),
+    /// The body is complete; [`Reader::trailers`] has what came after it.
+    End,
+}
+
+impl Piece<'_> {
+    /// The bytes of this part.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Slice(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+            Piece::End => &[],
+        }
+    }
+}
+
+/// Why a body did not reach its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// The peer went away or reset the stream.
+    Gone,
+    /// The peer broke its own framing.
+    Malformed,
+    /// Longer than allowed.
+    TooLarge,
+}
+
+/// Where a body comes from.
+pub(crate) enum Reader<'a> {
+    /// At hand.
+    Kept {
+        /// All of it.
+        bytes: Vec<u8>,
+        /// Whether it was read.
+        read: bool,
+    },
+    /// HTTP/1.1 connection.
+    Http1(Http1Reader<'a>),
+    /// HTTP/2 stream.
+    Http2(Http2Reader),
+}
+
+impl Reader<'_> {
+    /// The next part. Cancel-safe: a part is lost only after it was returned.
+    pub(crate) async fn next(&mut self) -> Result<Piece<'_>, BodyError> {
+        match self {
+            Reader::Kept { bytes, read } => {
+                let over = std::mem::replace(read, true) || bytes.is_empty();
+                Ok(if over { Piece::End } else { Piece::Slice(bytes) })
+            }
+            Reader::Http1(reader) => reader.next().await,
+            Reader::Http2(reader) => reader.next().await,
+        }
+    }
+
+    /// Whether the body was read to its end.
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            Reader::Kept { read, .. } => *read,
+            Reader::Http1(reader) => reader.is_done(),
+            Reader::Http2(reader) => reader.is_done(),
+        }
+    }
+
+    /// After the body: completes when the peer is gone, as far as this side can tell.
+    pub(crate) async fn gone(&mut self) {
+        match self {
+            Reader::Http1(reader) => reader.gone().await,
+            // A reset of the stream is seen by the responder.
+            Reader::Kept { .. } | Reader::Http2(_) => std::future::pending().await,
+        }
+    }
+
+    /// How long the body is, as its head said.
+    pub(crate) fn length(&self) -> BodyLength {
+        match self {
+            Reader::Kept { bytes, .. } if bytes.is_empty() => BodyLength::None,
+            Reader::Kept { bytes, .. } => BodyLength::Known(bytes.len() as u64),
+            Reader::Http1(reader) => reader.length(),
+            Reader::Http2(reader) => reader.length(),
+        }
+    }
+
+    /// Fields after the body; only after [`Piece::End`].
+    pub(crate) fn trailers(&mut self) -> Option<&Head> {
+        match self {
+            Reader::Kept { .. } => None,
+            Reader::Http1(reader) => reader.trailers(),
+            Reader::Http2(reader) => reader.trailers(),
+        }
+    }
+}
+
+/// Where a body goes.
+pub(crate) enum Writer<'a> {
+    /// HTTP/1.1 connection.
+    Http1(Http1Writer<'a>),
+    /// HTTP/2 stream.
+    Http2(Http2Writer),
+    /// Nobody reads it.
+    Nobody,
+}
+
+impl Writer<'_> {
+    /// Takes a part; may hold it until [`Writer::flush`].
+    pub(crate) async fn data(&mut self, piece: Piece<'_>) -> Result<(), BodyError> {
+        match self {
+            Writer::Http1(writer) => writer.data(piece.bytes()).await,
+            Writer::Http2(writer) => writer.data(piece).await,
+            Writer::Nobody => Ok(()),
+        }
+    }
+
+    /// Sends what is held.
+    pub(crate) async fn flush(&mut self) -> Result<(), BodyError> {
+        match self {
+            Writer::Http1(writer) => writer.flush().await,
+            Writer::Http2(_) | Writer::Nobody => Ok(()),
+        }
+    }
+
+    /// Ends the body and sends what is held.
+    pub(crate) async fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
+        match self {
+            Writer::Http1(writer) => writer.end(trailers).await,
+            Writer::Http2(writer) => writer.end(trailers),
+            Writer::Nobody => Ok(()),
+        }
+    }
+}
+
+/// Where an answer goes.
+pub(crate) enum Responder<'a> {
+    /// HTTP/1.1 connection.
+    Http1(Http1Responder<'a>),
+    /// HTTP/2 stream.
+    Http2(Http2Responder),
+    /// Nobody waits for it.
+    Nobody,
+}
+
+impl Responder<'_> {
+    /// Begins the final answer. `declared` is the length to tell where no body follows (HEAD, 304).
+    pub(crate) fn start(
+        &mut self,
+        head: &Head,
+        length: BodyLength,
+        declared: Option<u64>,
+    ) -> Result<Writer<'_>, BodyError> {
+        match self {
+            Responder::Http1(responder) => Ok(Writer::Http1(responder.start(head, length, declared))),
+            Responder::Http2(responder) => Ok(Writer::Http2(responder.start(head, length, declared)?)),
+            Responder::Nobody => Ok(Writer::Nobody),
+        }
+    }
+
+    /// Sends an interim head (103). HTTP/2 clients are not told: few understand it, and none needs it.
+    pub(crate) async fn interim(&mut self, head: &Head) -> Result<(), BodyError> {
+        match self {
+            Responder::Http1(responder) => responder.interim(head).await,
+            Responder::Http2(_) | Responder::Nobody => Ok(()),
+        }
+    }
+
+    /// Completes when the client gave up, as far as this side can tell (see [`Reader::gone`]).
+    pub(crate) async fn gone(&mut self) {
+        match self {
+            Responder::Http1(_) | Responder::Nobody => std::future::pending().await,
+            Responder::Http2(responder) => responder.gone().await,
+        }
+    }
+
+    /// The connection ends after this answer, if that is one connection's matter.
+    pub(crate) fn close_after(&mut self) {
+        if let Responder::Http1(responder) = self {
+            responder.close_after();
+        }
+    }
+
+    /// The answer broke off: makes sure that the client sees it. An HTTP/1.1 connection is cut by its owner.
+    pub(crate) fn abort(&mut self) {
+        match self {
+            Responder::Http1(responder) => responder.close_after(),
+            Responder::Http2(responder) => responder.reset(h2::Reason::INTERNAL_ERROR),
+            Responder::Nobody => {}
+        }
+    }
+}
+
+/// Which side broke a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The side that was read.
+    Reading(BodyError),
+    /// The side that was written.
+    Writing(BodyError),
+}
+
+/// Polls once; `None` when the future has to wait.
+pub(crate) async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+    poll_fn(|cx| match std::pin::Pin::new(&mut future).poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Copies a body to its end, trailers included, and sends it. `seen` is told of each part before it is written.
+///
+/// # Errors
+/// Which side broke and how; what was read before is lost.
+pub(crate) async fn pump(
+    reader: &mut Reader<'_>,
+    writer: &mut Writer<'_>,
+    seen: impl FnMut(&[u8]) -> Result<(), BodyError>,
+) -> Result<(), Broken> {
+    copy(reader, writer, seen).await?;
+    writer.end(reader.trailers()).await.map_err(Broken::Writing)
+}
+
+async fn copy(
+    reader: &mut Reader<'_>,
+    writer: &mut Writer<'_>,
+    mut seen: impl FnMut(&[u8]) -> Result<(), BodyError>,
+) -> Result<(), Broken> {
+    loop {
+        let piece = {
+            let mut next = pin!(reader.next());
+            match poll_once(next.as_mut()).await {
+                Some(piece) => piece,
+                None => {
+                    writer.flush().await.map_err(Broken::Writing)?;
+                    next.await
+                }
+            }
+        };
+        let piece = piece.map_err(Broken::Reading)?;
+        if matches!(piece, Piece::End) {
+            return Ok(());
+        }
+        seen(piece.bytes()).map_err(Broken::Reading)?;
+        writer.data(piece).await.map_err(Broken::Writing)?;
+    }
+}
+
+/// A request body with memory: what was sent can be sent again to another endpoint, up to a bound.
+pub(crate) struct RequestBody<'a> {
+    reader: Reader<'a>,
+    sent: Vec<u8>,
+    ended: bool,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+/// Bytes of a request body that are kept for another attempt.
+const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+/// What is known of a request body while it is on its way, for those who cannot look at it then.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// No other attempt will be made: nothing more needs to be kept.
+    pub(crate) settled: Cell<bool>,
+    /// More went through than is kept.
+    pub(crate) spent: Cell<bool>,
+    /// All of it was sent in the attempt that runs.
+    pub(crate) complete: Cell<bool>,
+}
+
+impl<'a> RequestBody<'a> {
+    /// A body of at most `bytes_max` bytes.
+    pub(crate) fn new(reader: Reader<'a>, bytes_max: u64) -> Self {
+        RequestBody { reader, sent: Vec::new(), ended: false, bytes: 0, bytes_max }
+    }
+
+    /// How long it is, as its head said.
+    pub(crate) fn length(&self) -> BodyLength {
+        self.reader.length()
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether all of it was read from downstream.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.ended || self.reader.is_done()
+    }
+
+    /// All of the body, if it was read to its end and is kept.
+    pub(crate) fn copy(&self) -> Option<Vec<u8>> {
+        (self.is_complete() && self.sent.len() as u64 == self.bytes).then(|| self.sent.clone())
+    }
+
+    /// After the body: completes when the peer is gone, as far as this side can tell.
+    pub(crate) async fn gone(&mut self) {
+        self.reader.gone().await;
+    }
+
+    /// Sends all of it, from the start.
+    ///
+    /// # Errors
+    /// Which side broke and how.
+    pub(crate) async fn send(&mut self, writer: &mut Writer<'_>, progress: &Progress) -> Result<(), Broken> {
+        progress.complete.set(false);
+        for part in self.sent.chunks(16 * 1024) {
+            writer.data(Piece::Slice(part)).await.map_err(Broken::Writing)?;
+        }
+        if !self.ended {
+            let RequestBody { reader, sent, bytes, bytes_max, .. } = self;
+            copy(reader, writer, |part| {
+                *bytes += part.len() as u64;
+                if *bytes > *bytes_max {
+                    return Err(BodyError::TooLarge);
+                }
+                if progress.settled.get()
+                    || progress.spent.get()
+                    || sent.len() + part.len() > REPLAY_BYTES_MAX
+                {
+                    progress.spent.set(true);
+                } else {
+                    sent.extend_from_slice(part);
+                }
+                Ok(())
+            })
+            .await?;
+            self.ended = true;
+        }
+        writer.end(self.reader.trailers()).await.map_err(Broken::Writing)?;
+        progress.complete.set(true);
+        Ok(())
+    }
+}

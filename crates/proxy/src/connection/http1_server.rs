@@ -1,0 +1,221 @@
+//! HTTP/1.1 from a client: one exchange after the other, pipelined requests in order, nothing guessed.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use weft_model::code::Code;
+
+use super::tcp;
+use crate::access::Record;
+use crate::body::{Reader, RequestBody, Responder};
+use crate::buffer::{BUFFER_BYTES, Buffer};
+use crate::connection::http1::{HeadRefusal, HeadScan, ParsedRequest, ResponseTo, Upgrade, parse_request};
+use crate::connection::http1_io::{Asked, Http1Reader, Http1Responder};
+use crate::connection::{BODY_BYTES_MAX, Conn};
+use crate::exchange::{self, Fate, Request, answer_with};
+use crate::head::{Head, Method, Version};
+use crate::metrics::Meter;
+use crate::rescue::{self, Ended, is_grpc};
+use crate::stream::Stream;
+use crate::worker::{Phase, Worker};
+
+/// A head must be there so soon after its first byte, or after the connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle connection is kept so long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// After an answer that ends the connection, what the client still sends is read so long, so that it sees the answer and
+/// not a reset (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+/// And so much of it.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// How reading a head ended.
+enum Came {
+    Request(ParsedRequest),
+    /// The client closed between two requests, or we are leaving.
+    Nothing,
+    Refused(Ended),
+}
+
+/// One connection.
+struct Server<'w> {
+    worker: &'w Rc<Worker>,
+    conn: &'w Rc<Conn>,
+    stream: Stream,
+    buf: Buffer,
+    out: Vec<u8>,
+    head: Head,
+    scan: HeadScan,
+}
+
+/// Serves a connection to its end. `buf` holds what was already read of it.
+pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream, buf: Buffer) {
+    let mut server =
+        Server { worker, conn, stream, buf, out: Vec::new(), head: Head::new(), scan: HeadScan::default() };
+    if let Some((upstream, ahead)) = server.exchanges().await {
+        let Server { stream, buf, .. } = server;
+        tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead).await;
+    }
+}
+
+impl Server<'_> {
+    /// Runs exchanges until the connection ends or becomes a tunnel.
+    async fn exchanges(&mut self) -> Option<(Stream, Vec<u8>)> {
+        let mut phase = self.worker.watch_phase();
+        loop {
+            let came = match self.next_request(&mut phase).await {
+                Came::Request(parsed) => parsed,
+                Came::Nothing => return None,
+                Came::Refused(ended) => {
+                    self.refuse(&ended).await;
+                    linger(self.worker, &self.stream).await;
+                    return None;
+                }
+            };
+            match self.exchange(came).await {
+                Fate::Keep => {}
+                Fate::Close => {
+                    linger(self.worker, &self.stream).await;
+                    return None;
+                }
+                Fate::Tunnel(upstream, ahead) => return Some((upstream, ahead)),
+            }
+        }
+    }
+
+    async fn next_request(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> Came {
+        if self.buf.is_empty() {
+            if !self.idle(phase).await {
+                return Came::Nothing;
+            }
+        }
+        let until = self.worker.timer.now() + HEAD_TIMEOUT;
+        let timer = Rc::clone(&self.worker.timer);
+        match timer.limit(until, self.read_head()).await {
+            Some(came) => came,
+            None => Came::Refused(Code::HeadTimeout.into()),
+        }
+    }
+
+    /// Waits for the first byte of a request without holding a buffer; false when the connection should end instead.
+    async fn idle(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> bool {
+        self.buf.release();
+        self.out = Vec::new();
+        if *phase.borrow_and_update() >= Phase::Draining {
+            return false;
+        }
+        let timer = &self.worker.timer;
+        let until = timer.now() + IDLE_TIMEOUT;
+        tokio::select! {
+            biased;
+            readable = self.stream.readable() => readable.is_ok(),
+            _ = phase.changed() => false,
+            () = timer.at(until) => false,
+        }
+    }
+
+    async fn read_head(&mut self) -> Came {
+        let limits = self.conn.entry.head_limits();
+        loop {
+            match parse_request(self.buf.bytes(), &mut self.scan, limits, &mut self.head) {
+                Ok(Some(parsed)) => {
+                    self.buf.consume(parsed.head_bytes);
+                    return Came::Request(parsed);
+                }
+                Ok(None) => {}
+                Err(refusal) => return Came::Refused(Ended::new(code_of(refusal), refusal.to_string())),
+            }
+            match self.stream.read(self.buf.space(BUFFER_BYTES / 2)).await {
+                Ok(0) | Err(_) => return Came::Nothing,
+                Ok(count) => self.buf.filled(count),
+            }
+        }
+    }
+
+    async fn exchange(&mut self, parsed: ParsedRequest) -> Fate {
+        let leaving = self.worker.phase() >= Phase::Draining;
+        let answered = Cell::new(false);
+        let upgrade = if parsed.framing.is_empty() { parsed.upgrade } else { Upgrade::None };
+        let asked = Asked {
+            to: ResponseTo { method: self.head.method(), upgrade: upgrade != Upgrade::None },
+            version: self.head.version(),
+            keep_alive: parsed.keep_alive && !leaving,
+        };
+        let expects = parsed.expect_continue.then_some(&answered);
+        let reader = Http1Reader::new(&self.stream, &mut self.buf, parsed.framing, expects);
+        let mut body = RequestBody::new(Reader::Http1(reader), BODY_BYTES_MAX);
+        self.out.clear();
+        let responder = Http1Responder::new(&self.stream, &mut self.out, asked, &answered);
+        let mut responder = Responder::Http1(responder);
+        let grpc = is_grpc(&self.head);
+        let request = Request { conn: self.conn, head: &mut self.head, upgrade, grpc };
+        let fate = exchange::run(self.worker, request, &mut body, &mut responder).await;
+        let kept = matches!(&responder, Responder::Http1(responder) if responder.keep_alive());
+        match fate {
+            Fate::Keep if kept && body.is_complete() => Fate::Keep,
+            Fate::Keep => Fate::Close,
+            other => other,
+        }
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&mut self, ended: &Ended) {
+        self.worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
+        let asked = Asked {
+            to: ResponseTo { method: Method::Get, upgrade: false },
+            version: Version::Http11,
+            keep_alive: false,
+        };
+        self.out.clear();
+        let answered = Cell::new(false);
+        let responder = Http1Responder::new(&self.stream, &mut self.out, asked, &answered);
+        let mut head = Head::new();
+        let text = rescue::answer(ended, false, "", &mut head);
+        let mut record = Record::begin(self.worker.timer.now());
+        answer_with(&mut Responder::Http1(responder), &head, text, &mut record).await;
+    }
+}
+
+/// Ends a connection so that the client can read the last answer.
+pub(crate) async fn linger(worker: &Worker, stream: &Stream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let until = worker.timer.now() + LINGER;
+    let mut scratch = [0; 4096];
+    let mut left = LINGER_BYTES_MAX;
+    let drained = async {
+        while let Ok(count) = stream.read(&mut scratch).await {
+            left = left.saturating_sub(count);
+            if count == 0 || left == 0 {
+                return;
+            }
+        }
+    };
+    // Whoever keeps sending after that is cut.
+    let _ = worker.timer.limit(until, drained).await;
+}
+
+fn code_of(refusal: HeadRefusal) -> Code {
+    match refusal {
+        HeadRefusal::RequestLineTooLong => Code::UriTooLong,
+        HeadRefusal::HeadTooLarge | HeadRefusal::TooManyFields => Code::HeadTooLarge,
+        HeadRefusal::VersionUnsupported | HeadRefusal::VersionMissing => Code::VersionNotSupported,
+        HeadRefusal::Path(_) => Code::BadPath,
+        HeadRefusal::FieldNameUnderscore | HeadRefusal::FieldNameInvalid => Code::BadFieldName,
+        HeadRefusal::HostMissing
+        | HeadRefusal::HostRepeated
+        | HeadRefusal::HostInvalid(_)
+        | HeadRefusal::HostMismatch => Code::BadHost,
+        HeadRefusal::LengthInvalid
+        | HeadRefusal::LengthRepeated
+        | HeadRefusal::LengthAndCoding
+        | HeadRefusal::CodingRepeated
+        | HeadRefusal::CodingUnsupported
+        | HeadRefusal::CodingOnHttp10
+        | HeadRefusal::ConnectWithBody => Code::BadFraming,
+        HeadRefusal::ExpectUnsupported => Code::ExpectationFailed,
+        _ => Code::BadHead,
+    }
+}

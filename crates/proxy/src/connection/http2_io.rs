@@ -1,0 +1,272 @@
+//! Bodies of HTTP/2 streams, either side, over the h2 crate: its types do not pass this file and its siblings.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::body::{BodyError, BodyLength, Piece};
+use crate::head::{Head, HeadError, Known, Scheme, Version};
+
+/// Reads DATA frames and trailers.
+pub(crate) struct Http2Reader {
+    recv: RecvStream,
+    length: BodyLength,
+    /// Bytes of the last piece, given back to the window when the next one is asked for.
+    owed: usize,
+    done: bool,
+    trailers: Option<Head>,
+}
+
+impl Http2Reader {
+    pub(crate) fn new(recv: RecvStream, length: BodyLength) -> Self {
+        let done = recv.is_end_stream();
+        Http2Reader { recv, length, owed: 0, done, trailers: None }
+    }
+
+    pub(crate) fn length(&self) -> BodyLength {
+        if self.done && self.trailers.is_none() { BodyLength::None } else { self.length }
+    }
+
+    /// Whether the body was read to its end.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    pub(crate) fn trailers(&mut self) -> Option<&Head> {
+        self.trailers.as_ref()
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Piece<'_>, BodyError> {
+        if self.owed > 0 {
+            let owed = std::mem::take(&mut self.owed);
+            self.recv.flow_control().release_capacity(owed).map_err(|_| BodyError::Gone)?;
+        }
+        while !self.done {
+            match poll_fn(|cx| self.recv.poll_data(cx)).await {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) => {
+                    self.owed = bytes.len();
+                    return Ok(Piece::Shared(bytes));
+                }
+                Some(Err(error)) => return Err(kind_of(&error)),
+                None => {
+                    let trailers = poll_fn(|cx| self.recv.poll_trailers(cx)).await;
+                    let trailers = trailers.map_err(|error| kind_of(&error))?;
+                    self.trailers = trailers.map(|fields| trailers_from(&fields));
+                    self.done = true;
+                }
+            }
+        }
+        Ok(Piece::End)
+    }
+}
+
+fn kind_of(error: &h2::Error) -> BodyError {
+    match error.reason() {
+        Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FLOW_CONTROL_ERROR | h2::Reason::FRAME_SIZE_ERROR) => {
+            BodyError::Malformed
+        }
+        _ => BodyError::Gone,
+    }
+}
+
+/// Writes DATA frames and trailers.
+pub(crate) struct Http2Writer {
+    send: SendStream<Bytes>,
+    ended: bool,
+}
+
+impl Http2Writer {
+    /// `ended`: the head already closed the stream.
+    pub(crate) fn new(send: SendStream<Bytes>, ended: bool) -> Self {
+        Http2Writer { send, ended }
+    }
+
+    pub(crate) async fn data(&mut self, piece: Piece<'_>) -> Result<(), BodyError> {
+        if self.ended {
+            return Ok(());
+        }
+        let mut rest = match piece {
+            Piece::Shared(bytes) => bytes,
+            Piece::Slice(bytes) => Bytes::copy_from_slice(bytes),
+            Piece::End => return Ok(()),
+        };
+        while !rest.is_empty() {
+            self.send.reserve_capacity(rest.len());
+            let granted = if self.send.capacity() > 0 {
+                self.send.capacity()
+            } else {
+                match poll_fn(|cx| self.send.poll_capacity(cx)).await {
+                    Some(Ok(granted)) => granted,
+                    Some(Err(_)) | None => return Err(BodyError::Gone),
+                }
+            };
+            let part = rest.split_to(granted.min(rest.len()));
+            self.send.send_data(part, false).map_err(|_| BodyError::Gone)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        let sent = match trailers.map(fields_of).filter(|fields| !fields.is_empty()) {
+            Some(fields) => self.send.send_trailers(fields),
+            None => self.send.send_data(Bytes::new(), true),
+        };
+        sent.map_err(|_| BodyError::Gone)
+    }
+}
+
+fn fields_of(head: &Head) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(head.len());
+    append_fields(&mut fields, head);
+    fields
+}
+
+fn append_fields(fields: &mut HeaderMap, head: &Head) {
+    for field in head.iter() {
+        // Framing and connection fields are this wire's own (RFC 9113, 8.2.2); a head has `te` only as `trailers`.
+        if field.known.is_hop_by_hop() && field.known != Known::Te {
+            continue;
+        }
+        // A head holds only tokens and values without control bytes, so neither can fail.
+        let Ok(name) = HeaderName::from_bytes(field.name) else { continue };
+        let Ok(value) = HeaderValue::from_bytes(field.value) else { continue };
+        fields.append(name, value);
+    }
+}
+
+fn trailers_from(fields: &HeaderMap) -> Head {
+    let mut head = Head::new();
+    head.start_trailers();
+    // What does not fit the head's limits is dropped: trailers are advice, and the frame was already bounded.
+    let _ = copy_fields(fields, &mut head);
+    head
+}
+
+fn copy_fields(fields: &HeaderMap, head: &mut Head) -> Result<(), HeadError> {
+    for (name, value) in fields {
+        head.push(name.as_str().as_bytes(), value.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Fills `head` from the pseudo-fields and fields of a request.
+///
+/// # Errors
+/// The path, authority or a field is not one that we forward; connection-specific fields were refused by h2.
+pub(crate) fn read_request(parts: &http::request::Parts, head: &mut Head) -> Result<(), HeadError> {
+    head.start_request(parts.method.as_str().as_bytes(), Version::Http2)?;
+    if let Some(scheme) = parts.uri.scheme_str().and_then(|scheme| Scheme::from_bytes(scheme.as_bytes())) {
+        head.set_scheme(scheme);
+    }
+    if let Some(authority) = parts.uri.authority() {
+        head.set_authority(authority.as_str().as_bytes())?;
+    }
+    if let Some(target) = parts.uri.path_and_query() {
+        head.set_target(target.as_str().as_bytes())?;
+    }
+    copy_fields(&parts.headers, head)
+}
+
+/// Fills `head` from the status and fields of a response.
+///
+/// # Errors
+/// A field that does not fit.
+pub(crate) fn read_response(parts: &http::response::Parts, head: &mut Head) -> Result<(), HeadError> {
+    head.start_response(parts.status.as_u16(), Version::Http2);
+    copy_fields(&parts.headers, head)
+}
+
+/// Takes `content-length` out of the head: how long a message is stands beside it, never in it.
+pub(crate) fn body_length(head: &mut Head, recv: &RecvStream) -> (BodyLength, Option<u64>) {
+    let declared = head.get_str(Known::ContentLength).and_then(|text| text.parse().ok());
+    head.remove(Known::ContentLength);
+    match declared {
+        _ if recv.is_end_stream() => (BodyLength::None, declared),
+        Some(bytes) => (BodyLength::Known(bytes), declared),
+        None => (BodyLength::Unknown, None),
+    }
+}
+
+fn set_length(fields: &mut HeaderMap, length: BodyLength, declared: Option<u64>) {
+    let bytes = match length {
+        BodyLength::Known(bytes) => Some(bytes),
+        _ => declared,
+    };
+    if let Some(bytes) = bytes {
+        fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
+}
+
+/// The request for the wire; `None` if the head cannot be one (no authority).
+pub(crate) fn write_request(head: &Head, length: BodyLength, scheme: Scheme) -> Option<http::Request<()>> {
+    let target = match head.query() {
+        Some(query) => format!("{}?{query}", head.path()),
+        None => head.path().to_owned(),
+    };
+    let uri = http::Uri::builder().scheme(scheme.as_str()).authority(head.authority()).path_and_query(target);
+    let mut request = http::Request::new(());
+    *request.method_mut() = http::Method::from_bytes(head.method_str().as_bytes()).ok()?;
+    *request.uri_mut() = uri.build().ok()?;
+    *request.version_mut() = http::Version::HTTP_2;
+    append_fields(request.headers_mut(), head);
+    set_length(request.headers_mut(), length, None);
+    Some(request)
+}
+
+/// The response for the wire.
+pub(crate) fn write_response(head: &Head, length: BodyLength, declared: Option<u64>) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    *response.status_mut() =
+        http::StatusCode::from_u16(head.status()).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    *response.version_mut() = http::Version::HTTP_2;
+    append_fields(response.headers_mut(), head);
+    set_length(response.headers_mut(), length, declared);
+    response
+}
+
+/// Answers one request.
+pub(crate) struct Http2Responder {
+    respond: h2::server::SendResponse<Bytes>,
+    head_only: bool,
+    started: bool,
+}
+
+impl Http2Responder {
+    /// `head_only`: the request was a HEAD.
+    pub(crate) fn new(respond: h2::server::SendResponse<Bytes>, head_only: bool) -> Self {
+        Http2Responder { respond, head_only, started: false }
+    }
+
+    pub(crate) fn start(
+        &mut self,
+        head: &Head,
+        length: BodyLength,
+        declared: Option<u64>,
+    ) -> Result<Http2Writer, BodyError> {
+        let bodiless = self.head_only || matches!(head.status(), 204 | 304) || length == BodyLength::None;
+        let response = write_response(head, length, declared);
+        self.started = true;
+        let send = self.respond.send_response(response, bodiless).map_err(|_| BodyError::Gone)?;
+        Ok(Http2Writer::new(send, bodiless))
+    }
+
+    /// Completes when the client resets the stream.
+    pub(crate) async fn gone(&mut self) {
+        if self.started {
+            return std::future::pending().await;
+        }
+        // An error here means that the connection is gone, which is the same to us.
+        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
+    }
+
+    /// Resets the stream: the client must not take what it got for the whole.
+    pub(crate) fn reset(&mut self, reason: h2::Reason) {
+        self.respond.send_reset(reason);
+    }
+}

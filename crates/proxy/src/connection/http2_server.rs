@@ -1,0 +1,140 @@
+//! HTTP/2 from a client: a task per stream, floods bounded, a calm GOAWAY when we leave.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use weft_model::code::Code;
+
+use crate::body::{Reader, RequestBody, Responder};
+use crate::connection::http1::Upgrade;
+use crate::connection::http2_io::{self, Http2Reader, Http2Responder};
+use crate::connection::{BODY_BYTES_MAX, Conn, Entry};
+use crate::exchange::{self, Request, answer_with};
+use crate::head::{Head, HeadError, Known, Method};
+use crate::metrics::Meter;
+use crate::rescue::{self, Ended, is_grpc};
+use crate::stream::Stream;
+use crate::worker::{Phase, Worker};
+
+/// A connection without a stream is kept so long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// The preface and the settings must be there so soon.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that the client has reset and whose state is kept, at most; more end the connection (CVE-2023-44487).
+const RESETS_MAX: usize = 32;
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) {
+    let edge = conn.entry == Entry::Edge;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(if edge { 100 } else { 1000 })
+        .initial_window_size(if edge { 64 * 1024 } else { 1024 * 1024 })
+        .initial_connection_window_size(if edge { 1024 * 1024 } else { 4 * 1024 * 1024 })
+        .max_header_list_size(if edge { 32 * 1024 } else { 64 * 1024 })
+        .max_concurrent_reset_streams(RESETS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_send_buffer_size(1024 * 1024);
+    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let Some(Ok(mut connection)) = worker.timer.limit(until, builder.handshake(stream)).await else { return };
+    let mut phase = worker.watch_phase();
+    let open = Rc::new(Cell::new(0_usize));
+    let mut leaving = false;
+    loop {
+        if !leaving && *phase.borrow_and_update() >= Phase::Draining {
+            leaving = true;
+            connection.graceful_shutdown();
+        }
+        let idle = worker.timer.at(worker.timer.now() + IDLE_TIMEOUT);
+        let accepted = tokio::select! {
+            biased;
+            accepted = connection.accept() => accepted,
+            _ = phase.changed(), if !leaving => continue,
+            () = idle => {
+                if open.get() == 0 {
+                    leaving = true;
+                    connection.graceful_shutdown();
+                }
+                continue;
+            }
+        };
+        match accepted {
+            Some(Ok((request, respond))) => {
+                let (worker, conn, open) = (Rc::clone(worker), Rc::clone(conn), Rc::clone(&open));
+                open.set(open.get() + 1);
+                tokio::task::spawn_local(async move {
+                    stream_of(&worker, &conn, request, respond).await;
+                    open.set(open.get() - 1);
+                });
+            }
+            Some(Err(error)) => {
+                if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) {
+                    worker.stats.borrow_mut().add(Meter::Refused(Code::Http2Abuse.name()), 1);
+                }
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+async fn stream_of(
+    worker: &Rc<Worker>,
+    conn: &Rc<Conn>,
+    request: http::Request<h2::RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let (parts, recv) = request.into_parts();
+    let mut head = Head::new();
+    let read = http2_io::read_request(&parts, &mut head);
+    let (length, _) = http2_io::body_length(&mut head, &recv);
+    let responder = Http2Responder::new(respond, head.method() == Method::Head);
+    let mut responder = Responder::Http2(responder);
+    let read = read.map_err(|error| refusal(&error)).and_then(|()| acceptable(conn, &head));
+    if let Err(ended) = read {
+        worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
+        let mut answer = Head::new();
+        let text = rescue::answer(&ended, is_grpc(&head), "", &mut answer);
+        let mut record = crate::access::Record::begin(worker.timer.now());
+        answer_with(&mut responder, &answer, text, &mut record).await;
+        return;
+    }
+    // One check of expectation is enough in HTTP/2: the client sees our window, not a 100.
+    head.remove(Known::Expect);
+    let mut body = RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX);
+    let grpc = is_grpc(&head);
+    let request = Request { conn, head: &mut head, upgrade: Upgrade::None, grpc };
+    exchange::run(worker, request, &mut body, &mut responder).await;
+}
+
+fn refusal(error: &HeadError) -> Ended {
+    let code = match error {
+        HeadError::Path(_) => Code::BadPath,
+        HeadError::Authority(_) | HeadError::AuthorityMismatch => Code::BadHost,
+        HeadError::TooManyFields | HeadError::TooLarge => Code::HeadTooLarge,
+        HeadError::NameInvalid | HeadError::ValueInvalid | HeadError::MethodInvalid => Code::BadHead,
+    };
+    Ended::new(code, error.to_string())
+}
+
+/// What the strict HTTP/1.1 parser refuses and the frames of HTTP/2 let through.
+fn acceptable(conn: &Conn, head: &Head) -> Result<(), Ended> {
+    let limits = conn.entry.head_limits();
+    if head.len() > limits.fields_max {
+        return Err(Ended::new(Code::HeadTooLarge, format!("more than {} fields", limits.fields_max)));
+    }
+    if head.authority().is_empty() {
+        return Err(Ended::new(Code::BadHost, "there is neither `:authority` nor `host`"));
+    }
+    let target = head.path().len() + head.query().map_or(0, str::len);
+    if target > limits.line_bytes_max {
+        return Err(Ended::new(Code::UriTooLong, format!("more than {} bytes", limits.line_bytes_max)));
+    }
+    if !limits.underscores_allowed && head.iter().any(|field| field.name.contains(&b'_')) {
+        return Err(Ended::new(Code::BadFieldName, "a field name holds an underscore"));
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Bytes: raw TCP of `tcp` services between two sidecars, and what is left of a connection after an upgrade or CONNECT.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use weft_model::code::Code;
+
+use crate::buffer::Buffer;
+use crate::connection::Conn;
+use crate::metrics::Meter;
+use crate::resilience::breaker::Verdict;
+use crate::stage::authorize;
+use crate::stream::Stream;
+use crate::upstream::connect;
+use crate::worker::{Callee, CalleeKind, Phase, Worker};
+
+/// Nothing passed in either direction for so long. Pools of database connections rest long, so an hour.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Joins two streams until both directions have ended. What each side sent ahead goes first.
+pub(crate) async fn join(
+    worker: &Rc<Worker>,
+    down: &Stream,
+    down_ahead: &[u8],
+    up: &Stream,
+    up_ahead: &[u8],
+) -> (u64, u64) {
+    let moved = Cell::new(false);
+    let (received, sent) = (Cell::new(0), Cell::new(0));
+    let mut phase = worker.watch_phase();
+    let both = async {
+        // One direction that breaks ends the other; one that ends cleanly does not.
+        let _ = tokio::try_join!(
+            one_way(down, down_ahead, up, &moved, &received),
+            one_way(up, up_ahead, down, &moved, &sent)
+        );
+    };
+    let idle = async {
+        loop {
+            worker.timer.sleep(IDLE).await;
+            if !moved.replace(false) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = both => {}
+        () = idle => {}
+        _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => {}
+    }
+    (received.get(), sent.get())
+}
+
+async fn one_way(
+    from: &Stream,
+    ahead: &[u8],
+    to: &Stream,
+    moved: &Cell<bool>,
+    count: &Cell<u64>,
+) -> io::Result<()> {
+    to.write_both(ahead, b"").await?;
+    count.set(ahead.len() as u64);
+    let mut buf = Buffer::default();
+    loop {
+        from.readable().await?;
+        let read = from.read(buf.space(READ_BYTES)).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        buf.filled(read);
+        moved.set(true);
+        count.set(count.get() + read as u64);
+        to.write_both(buf.bytes(), b"").await?;
+        buf.consume(read);
+        buf.release();
+    }
+}
+
+/// Serves a connection of the local service toward a `tcp` callee.
+pub(crate) async fn outbound(worker: &Rc<Worker>, callee: &Rc<Callee>, down: Stream) {
+    match open(worker, callee).await {
+        Ok(up) => {
+            let (received, sent) = join(worker, &down, b"", &up, b"").await;
+            count(worker, callee, received, sent);
+        }
+        Err(code) => refuse(worker, code, &callee.plan.name),
+    }
+}
+
+/// Serves a connection from the mesh toward the local `tcp` service.
+pub(crate) async fn inbound(worker: &Rc<Worker>, conn: &Rc<Conn>, down: Stream) {
+    let Some(active) = worker.active() else { return refuse(worker, Code::NotReady, "") };
+    let (Some((plan, _)), Some(local)) = (active.compiled.sidecar(), &active.local) else { return };
+    let caller = authorize::caller(conn);
+    // A line that lists endpoints is about requests; a stream of bytes has none to compare.
+    let allowed = plan
+        .inbound
+        .allow
+        .iter()
+        .any(|line| (line.caller == caller || line.caller == "*") && line.endpoints.is_empty());
+    if !allowed {
+        return refuse(worker, Code::NotAllowed, caller);
+    }
+    match open(worker, local).await {
+        Ok(up) => {
+            let (received, sent) = join(worker, &down, b"", &up, b"").await;
+            count(worker, local, received, sent);
+        }
+        Err(code) => refuse(worker, code, &plan.service),
+    }
+}
+
+async fn open(worker: &Rc<Worker>, callee: &Rc<Callee>) -> Result<Stream, Code> {
+    let alpn = if callee.kind == CalleeKind::Mesh { connect::TCP } else { connect::HTTP1 };
+    let timeout = Duration::from_millis(callee.plan.resilience.connect_timeout_ms);
+    let mut failed = Code::NoEndpoint;
+    // No byte has passed yet, so another endpoint can be tried.
+    for _ in 0..=callee.plan.resilience.retries {
+        let now = worker.timer.now();
+        let flight = callee.upstream.pick(
+            now,
+            &mut worker.rng.borrow_mut(),
+            &crate::upstream::balance::Ask::default(),
+        );
+        let Some(mut flight) = flight else { return Err(Code::NoEndpoint) };
+        let Some(endpoint) = flight.endpoint().cloned() else { return Err(Code::NoEndpoint) };
+        match connect::connect(worker, &endpoint, alpn, timeout).await {
+            Ok(stream) => {
+                flight.record(worker.timer.now(), Verdict::Success);
+                return Ok(stream);
+            }
+            Err(code) => {
+                flight.record(worker.timer.now(), Verdict::Failure);
+                failed = code;
+            }
+        }
+    }
+    Err(failed)
+}
+
+fn count(worker: &Worker, callee: &Callee, received: u64, sent: u64) {
+    let mut stats = worker.stats.borrow_mut();
+    let whole = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    stats.add(Meter::TcpReceived(callee.upstream.id), whole(received));
+    stats.add(Meter::TcpSent(callee.upstream.id), whole(sent));
+}
+
+/// Bytes have no way to say why: the log and the counter do.
+fn refuse(worker: &Worker, code: Code, about: &str) {
+    worker.stats.borrow_mut().add(Meter::Refused(code.name()), 1);
+    tracing::warn!(code = code.as_str(), about, "a TCP connection was refused: {}", code.summary());
+}

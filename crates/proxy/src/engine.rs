@@ -1,0 +1,331 @@
+//! The data plane as its owner sees it: worker threads that are started once, and a handle that tells them what changed.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{mpsc, oneshot, watch};
+use weft_model::plan::{Plan, RolePlan};
+use weft_model::wire;
+use weft_stdx::clock::Clock;
+use weft_trust::mesh::MeshTls;
+use weft_trust::peer::PeerCheck;
+
+use crate::compiled::{Compiled, PlanRefused};
+use crate::connection::Entry;
+use crate::health::{self, Health};
+use crate::listener;
+use crate::metrics::{Names, Stats};
+use crate::trace::Span;
+use crate::upstream::connect;
+use crate::worker::{Command, OutsideTls, Phase, Shared, Worker};
+
+/// Commands that wait for a worker at most; a sender waits for room.
+const COMMANDS_MAX: usize = 64;
+/// A worker that does not answer a scrape so soon is left out of it.
+const COLLECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Stack of a worker thread; exchanges live on the heap.
+const STACK_BYTES: usize = 1024 * 1024;
+
+/// Where connections come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// The gateway's edge.
+    Edge,
+    /// A sidecar's mesh port.
+    Inbound,
+    /// A sidecar's port toward one callee.
+    Outbound(String),
+    /// A sidecar's forward proxy.
+    Forward,
+    /// A sidecar's own API.
+    Api,
+}
+
+/// One listener: its sockets are spread over the workers; with fewer sockets than workers, workers share them.
+#[derive(Debug)]
+pub struct Listener {
+    /// What comes in there.
+    pub kind: ListenerKind,
+    /// At least one, bound and listening.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// What a process says about itself.
+#[derive(Debug, Clone, Default)]
+pub struct Metadata {
+    /// Instance name, e.g. `orders-1`.
+    pub instance: String,
+    /// Version of the executable.
+    pub build: String,
+}
+
+/// How to start a data plane.
+pub struct Config {
+    /// Worker threads, at least one.
+    pub threads: usize,
+    /// Where connections come in.
+    pub listeners: Vec<Listener>,
+    /// Loopback port of the local service (sidecar).
+    pub service_port: Option<u16>,
+    /// Whose processes may use the local listeners (sidecar).
+    pub peers: Option<Arc<PeerCheck>>,
+    /// Where finished spans go.
+    pub spans: Option<mpsc::Sender<Span>>,
+    /// Clock of the process.
+    pub clock: Clock,
+    /// What the process says about itself.
+    pub metadata: Metadata,
+}
+
+/// A running data plane. Cheap to clone; dropping it does not stop the workers.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    workers: Vec<mpsc::Sender<Command>>,
+    open: Vec<Arc<AtomicUsize>>,
+    health: watch::Receiver<Health>,
+    expected: Mutex<Option<String>>,
+}
+
+/// Why a data plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A thread or a runtime could not be made, or a socket not be taken over.
+    #[error("cannot start the worker threads: {0}")]
+    Io(#[from] io::Error),
+    /// The system's root certificates cannot be used.
+    #[error("cannot set up TLS toward the outside: {0}")]
+    Tls(#[from] weft_trust::edge::EdgeError),
+}
+
+impl Engine {
+    /// Starts the workers. They serve nothing before a plan is in force.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(config: Config) -> Result<Engine, StartError> {
+        let roots = rustls_native_certs::load_native_certs().certs;
+        let outside = |alpn: &[u8]| {
+            weft_trust::edge::upstream_tls(roots.iter().map(|root| root.as_ref()), &[alpn], &config.clock)
+        };
+        let shared = Arc::new(Shared {
+            names: Names::default(),
+            clock: config.clock.clone(),
+            mesh: ArcSwapOption::empty(),
+            mesh_server: ArcSwapOption::empty(),
+            edge_tls: ArcSwapOption::empty(),
+            outside: OutsideTls { http1: outside(connect::HTTP1)?, http2: outside(connect::HTTP2)? },
+            service_port: config.service_port,
+            peers: config.peers,
+            spans: config.spans,
+            metadata: config.metadata,
+        });
+        let (health, seen) = watch::channel(Health::Starting);
+        let mut health = Some(health);
+        let threads = config.threads.max(1);
+        let mut sockets = spread(config.listeners, threads)?;
+        let (mut workers, mut open) = (Vec::new(), Vec::new());
+        for index in 0..threads {
+            let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
+            let count = Arc::new(AtomicUsize::new(0));
+            let thread = Thread {
+                shared: Arc::clone(&shared),
+                commands: receiver,
+                sockets: std::mem::take(&mut sockets[index]),
+                open: Arc::clone(&count),
+                // One worker watches the local service for all.
+                health: health.take(),
+            };
+            std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || thread.run())?;
+            workers.push(sender);
+            open.push(count);
+        }
+        let inner = Inner { shared, workers, open, health: seen, expected: Mutex::new(None) };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
+
+    /// Puts a plan in force on all workers. Exchanges that run keep the plan that they began with.
+    ///
+    /// # Errors
+    /// The plan cannot be run; the old one stays in force.
+    pub fn apply_plan(&self, plan: Plan) -> Result<(), PlanRefused> {
+        let who = match &plan.role {
+            RolePlan::Gateway(_) => "the gateway".to_owned(),
+            RolePlan::Sidecar(sidecar) => format!("a sidecar of `{}`", sidecar.service),
+        };
+        let mut expected = self.inner.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expected) = &*expected
+            && *expected != who
+        {
+            return Err(PlanRefused::Role { found: who, expected: expected.clone() });
+        }
+        let compiled = Arc::new(Compiled::new(plan, &self.inner.shared.names)?);
+        *expected = Some(who);
+        self.tell(|| Command::Plan(Arc::clone(&compiled)));
+        Ok(())
+    }
+
+    /// Replaces what is known of all instances.
+    pub fn apply_endpoints(&self, endpoints: wire::Endpoints) {
+        let endpoints = Arc::new(endpoints);
+        self.tell(|| Command::Endpoints(Arc::clone(&endpoints)));
+    }
+
+    /// Sets how to prove who we are and whom we believe. Renewals happen inside of it.
+    ///
+    /// # Errors
+    /// No server configuration can be made of it.
+    pub fn set_mesh(&self, mesh: &MeshTls) -> Result<(), weft_trust::mesh::MeshError> {
+        let server = mesh.server(&[connect::HTTP2, connect::HTTP1, connect::TCP])?;
+        self.inner.shared.mesh_server.store(Some(server));
+        self.inner.shared.mesh.store(Some(Arc::new(mesh.clone())));
+        Ok(())
+    }
+
+    /// Sets TLS at the edge; plain where `None`.
+    pub fn set_edge_tls(&self, config: Option<Arc<rustls::ServerConfig>>) {
+        self.inner.shared.edge_tls.store(config);
+    }
+
+    /// Roots or revocations changed: connections to and from revoked peers end.
+    pub fn trust_changed(&self) {
+        self.tell(|| Command::Trust);
+    }
+
+    /// State of the local service, by its probes (sidecar).
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.inner.health.clone()
+    }
+
+    /// All that the workers counted since the start.
+    pub async fn report(&self) -> wire::Report {
+        let mut sum = Stats::default();
+        for worker in &self.inner.workers {
+            let (reply, answer) = oneshot::channel();
+            if worker.try_send(Command::Collect(reply)).is_err() {
+                continue;
+            }
+            if let Ok(Ok(stats)) = tokio::time::timeout(COLLECT_TIMEOUT, answer).await {
+                sum.merge(&stats);
+            }
+        }
+        sum.report(&self.inner.shared.names)
+    }
+
+    /// Takes no new connections; those that are open end with their exchange.
+    pub fn drain(&self) {
+        self.tell(|| Command::Phase(Phase::Draining));
+    }
+
+    /// Ends what is still open.
+    pub fn cut(&self) {
+        self.tell(|| Command::Phase(Phase::Cutting));
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.inner.open.iter().map(|open| open.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Workers answer within microseconds; a full queue means that one is stuck, and its command is handed over by a
+    /// thread that waits, so that the order of commands is kept for the others.
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.inner.workers {
+            if let Err(mpsc::error::TrySendError::Full(command)) = worker.try_send(command()) {
+                let worker = worker.clone();
+                std::thread::spawn(move || worker.blocking_send(command).is_ok());
+            }
+        }
+    }
+}
+
+/// Each worker's own sockets.
+fn spread(listeners: Vec<Listener>, threads: usize) -> io::Result<Vec<Vec<(Entry, TcpListener)>>> {
+    let mut workers: Vec<Vec<(Entry, TcpListener)>> = (0..threads).map(|_| Vec::new()).collect();
+    for listener in listeners {
+        let count = listener.sockets.len();
+        for index in count..threads {
+            let Some(shared) = listener.sockets.get(index % count.max(1)) else { break };
+            workers[index].push((entry(&listener.kind), shared.try_clone()?));
+        }
+        for (index, socket) in listener.sockets.into_iter().enumerate() {
+            workers[index % threads].push((entry(&listener.kind), socket));
+        }
+    }
+    Ok(workers)
+}
+
+fn entry(kind: &ListenerKind) -> Entry {
+    match kind {
+        ListenerKind::Edge => Entry::Edge,
+        ListenerKind::Inbound => Entry::Inbound,
+        ListenerKind::Outbound(callee) => Entry::Outbound(callee.as_str().into()),
+        ListenerKind::Forward => Entry::Forward,
+        ListenerKind::Api => Entry::Api,
+    }
+}
+
+/// What one worker thread begins with.
+struct Thread {
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    sockets: Vec<(Entry, TcpListener)>,
+    open: Arc<AtomicUsize>,
+    health: Option<watch::Sender<Health>>,
+}
+
+impl Thread {
+    fn run(self) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "a worker has no runtime");
+                return;
+            }
+        };
+        tokio::task::LocalSet::new().block_on(&runtime, self.serve());
+    }
+
+    async fn serve(mut self) {
+        let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&self.open));
+        let timer = Rc::clone(&worker.timer);
+        tokio::task::spawn_local(async move { timer.run().await });
+        let tidying = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { tidying.tidy().await });
+        if let Some(health) = self.health.take() {
+            tokio::task::spawn_local(health::watch(Rc::clone(&worker), health));
+        }
+        let mut waiting = self.sockets;
+        while let Some(command) = self.commands.recv().await {
+            worker.obey(command);
+            // Connections wait in the backlog until there is a plan to serve them by.
+            if worker.active().is_some() {
+                for (entry, socket) in waiting.drain(..) {
+                    start(&worker, entry, socket);
+                }
+            }
+        }
+    }
+}
+
+fn start(worker: &Rc<Worker>, entry: Entry, socket: TcpListener) {
+    let listener = socket.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(socket));
+    match listener {
+        Ok(listener) => {
+            tokio::task::spawn_local(listener::accept(Rc::clone(worker), entry, listener));
+        }
+        Err(error) => tracing::error!(%error, listener = entry.label(), "cannot accept"),
+    }
+}

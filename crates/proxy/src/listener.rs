@@ -1,0 +1,242 @@
+//! Accepting: limits and proofs before any request is read, then the protocol that the connection speaks.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use weft_model::code::Code;
+use weft_model::plan::Protocol;
+use weft_trust::identity::Identity;
+use weft_trust::mesh::peer_identity;
+use weft_trust::peer::Owner;
+
+use crate::body::Responder;
+use crate::buffer::Buffer;
+use crate::connection::http1::ResponseTo;
+use crate::connection::http1_io::{Asked, Http1Responder};
+use crate::connection::{Conn, Entry, http1_server, http2_server, tcp};
+use crate::exchange::answer_with;
+use crate::head::{Head, Method, Version};
+use crate::metrics::Meter;
+use crate::rescue::{self, Ended};
+use crate::stream::{Stream, TlsStream};
+use crate::upstream::connect;
+use crate::worker::{Phase, Worker};
+
+/// Connections of one worker; more are closed at once.
+const CONNECTIONS_MAX: usize = 20_000;
+/// A TLS handshake must be over so soon; also how long a connection may say nothing at first.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Accepting failed for want of descriptors or memory: try again after this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// First bytes of HTTP/2 (RFC 9113, 3.4), as many as tell it from every method of HTTP/1.
+const PREFACE: &[u8] = b"PRI";
+
+/// Accepts until the worker leaves.
+pub(crate) async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListener) {
+    let mut phase = worker.watch_phase();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((socket, peer)) = accepted else {
+            // Out of descriptors: what is open must end before anything can come in.
+            worker.timer.sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let label = entry.label();
+        if worker.open.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
+            worker.stats.borrow_mut().add(Meter::Rejected("too_many_connections"), 1);
+            continue;
+        }
+        worker.open.fetch_add(1, Ordering::Relaxed);
+        worker.stats.borrow_mut().add(Meter::Accepted(label), 1);
+        worker.stats.borrow_mut().add(Meter::Open(label), 1);
+        let (worker, entry) = (Rc::clone(&worker), entry.clone());
+        tokio::task::spawn_local(async move {
+            let mut phase = worker.watch_phase();
+            tokio::select! {
+                () = serve(&worker, entry, socket, peer) => {}
+                _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => {}
+            }
+            worker.open.fetch_sub(1, Ordering::Relaxed);
+            worker.stats.borrow_mut().add(Meter::Open(label), -1);
+        });
+    }
+}
+
+async fn serve(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: SocketAddr) {
+    // A socket that refuses the option works all the same.
+    let _ = socket.set_nodelay(true);
+    match entry {
+        Entry::Edge => edge(worker, socket, peer).await,
+        Entry::Inbound => inbound(worker, socket, peer).await,
+        Entry::Outbound(_) | Entry::Forward | Entry::Api => local(worker, entry, socket, peer).await,
+    }
+}
+
+async fn edge(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
+    let Some(config) = worker.shared.edge_tls.load_full() else {
+        let conn = Rc::new(Conn { entry: Entry::Edge, peer, identity: None, tls: false });
+        return plain(worker, &conn, socket).await;
+    };
+    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let shaken = worker.timer.limit(until, TlsAcceptor::from(config).accept(socket)).await;
+    let Some(Ok(tls)) = shaken else {
+        worker.stats.borrow_mut().add(Meter::Rejected("tls_handshake"), 1);
+        return;
+    };
+    let http2 = tls.get_ref().1.alpn_protocol() == Some(connect::HTTP2);
+    let conn = Rc::new(Conn { entry: Entry::Edge, peer, identity: None, tls: true });
+    let stream = Stream::from(TlsStream::from(tls));
+    if http2 {
+        http2_server::serve(worker, &conn, stream).await;
+    } else {
+        http1_server::serve(worker, &conn, stream, Buffer::default()).await;
+    }
+}
+
+/// Without TLS the first bytes say which HTTP it is.
+async fn plain(worker: &Rc<Worker>, conn: &Rc<Conn>, socket: TcpStream) {
+    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let Some(Some(http2)) = worker.timer.limit(until, speaks_http2(worker, &socket)).await else {
+        worker.stats.borrow_mut().add(Meter::Rejected("silent"), 1);
+        return;
+    };
+    if http2 {
+        http2_server::serve(worker, conn, Stream::from(socket)).await;
+    } else {
+        http1_server::serve(worker, conn, Stream::from(socket), Buffer::default()).await;
+    }
+}
+
+/// `None` if the peer left without a word.
+async fn speaks_http2(worker: &Worker, socket: &TcpStream) -> Option<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let count = socket.peek(&mut seen).await.ok().filter(|count| *count > 0)?;
+        if !PREFACE.starts_with(&seen[..count]) {
+            return Some(false);
+        }
+        if count == PREFACE.len() {
+            return Some(true);
+        }
+        // The bytes stay in the socket, so their readiness says nothing about more of them.
+        worker.timer.sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
+    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let Some(config) = worker.mesh_server() else {
+        worker.stats.borrow_mut().add(Meter::Rejected("no_identity_yet"), 1);
+        return;
+    };
+    let mut first = [0; 1];
+    match worker.timer.limit(until, socket.peek(&mut first)).await {
+        Some(Ok(1)) if first[0] == TLS_HANDSHAKE => {}
+        Some(Ok(1)) => {
+            worker.stats.borrow_mut().add(Meter::Rejected("plain"), 1);
+            let conn = Rc::new(Conn { entry: Entry::Inbound, peer, identity: None, tls: false });
+            return refuse(worker, &conn, &Stream::from(socket), &Code::PlainConnection.into()).await;
+        }
+        _ => return,
+    }
+    let shaken = worker.timer.limit(until, TlsAcceptor::from(config).accept(socket)).await;
+    let Some(Ok(tls)) = shaken else {
+        worker.stats.borrow_mut().add(Meter::Rejected("mesh_handshake"), 1);
+        if let Some(Err(error)) = shaken {
+            tracing::debug!(%peer, %error, "a handshake of the mesh failed");
+        }
+        return;
+    };
+    let Ok(identity) = peer_identity(tls.get_ref().1) else {
+        worker.stats.borrow_mut().add(Meter::Rejected("no_identity"), 1);
+        return;
+    };
+    let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    let conn = Rc::new(Conn { entry: Entry::Inbound, peer, identity: Some(identity.clone()), tls: true });
+    let stream = Stream::from(TlsStream::from(tls));
+    tokio::select! {
+        () = revoked(worker, &identity) => {
+            worker.stats.borrow_mut().add(Meter::Rejected("revoked"), 1);
+        }
+        () = async {
+            match alpn.as_deref() {
+                Some(connect::TCP) => tcp::inbound(worker, &conn, stream).await,
+                Some(connect::HTTP2) => http2_server::serve(worker, &conn, stream).await,
+                _ => http1_server::serve(worker, &conn, stream, Buffer::default()).await,
+            }
+        } => {}
+    }
+}
+
+/// Content type of a TLS handshake record (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// Completes when the peer's identity is revoked.
+async fn revoked(worker: &Rc<Worker>, identity: &Identity) {
+    let mut epoch = worker.trust_epoch.subscribe();
+    loop {
+        epoch.borrow_and_update();
+        if worker.mesh().is_some_and(|mesh| mesh.trust().is_revoked(identity)) {
+            return;
+        }
+        if epoch.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// From the local service: the process at the other end must be one of its own.
+async fn local(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: SocketAddr) {
+    let conn = Rc::new(Conn { entry, peer, identity: None, tls: false });
+    if let Some(why) = foreign(worker, &socket, peer) {
+        worker.stats.borrow_mut().add(Meter::Rejected("peer_not_owner"), 1);
+        tracing::warn!(listener = conn.entry.label(), %peer, %why, "{}", Code::PeerNotOwner.summary());
+        let ended = Ended::new(Code::PeerNotOwner, why);
+        return refuse(worker, &conn, &Stream::from(socket), &ended).await;
+    }
+    if let Entry::Outbound(name) = &conn.entry
+        && let Some(active) = worker.active()
+        && let Some(callee) = active.callees.iter().find(|callee| *callee.plan.name == **name)
+        && callee.plan.protocol == Protocol::Tcp
+    {
+        return tcp::outbound(worker, callee, Stream::from(socket)).await;
+    }
+    plain(worker, &conn, socket).await;
+}
+
+/// Who else it is, if the peer is not the local service.
+fn foreign(worker: &Worker, socket: &TcpStream, peer: SocketAddr) -> Option<String> {
+    let peers = worker.shared.peers.as_ref()?;
+    let local = socket.local_addr().ok()?;
+    match peers.check(local, peer) {
+        Owner::Service => None,
+        other => Some(format!("{other:?}")),
+    }
+}
+
+/// Answers in HTTP/1.1, whatever the peer meant to speak, and closes.
+async fn refuse(worker: &Rc<Worker>, conn: &Conn, stream: &Stream, ended: &Ended) {
+    worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
+    let asked = Asked {
+        to: ResponseTo { method: Method::Get, upgrade: false },
+        version: Version::Http11,
+        keep_alive: false,
+    };
+    let answered = std::cell::Cell::new(false);
+    let mut out = Vec::new();
+    let mut head = Head::new();
+    let text = rescue::answer(ended, false, "", &mut head);
+    let mut record = crate::access::Record::begin(worker.timer.now());
+    let responder = Http1Responder::new(stream, &mut out, asked, &answered);
+    answer_with(&mut Responder::Http1(responder), &head, text, &mut record).await;
+    tracing::debug!(listener = conn.entry.label(), code = ended.code.as_str(), "refused a connection");
+    http1_server::linger(worker, stream).await;
+}

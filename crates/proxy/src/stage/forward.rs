@@ -1,0 +1,706 @@
+//! Sending a request on and its answer back: choose, connect, carry, and try again where that is safe.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use weft_model::code::{Code, Kind};
+use weft_model::plan::{Balance, HashKey, Protocol, RoutePlan};
+use weft_stdx::clock::Tick;
+
+use crate::access::Record;
+use crate::body::{BodyError, BodyLength, Broken, Progress, RequestBody, Responder, Writer, pump};
+use crate::connection::http1::{BodyFraming, RequestWire, ResponseTo, Upgrade, write_request};
+use crate::connection::http1_io::{Http1Reply, Http1Writer};
+use crate::connection::http2_io::{self, Http2Writer};
+use crate::exchange::{Fate, Request, TimeLimits, answer_with, finish_head};
+use crate::head::{Head, Known, Scheme, Version};
+use crate::metrics::Meter;
+use crate::rescue::{self, Ended};
+use crate::resilience::deadline::{Attempt, grpc_timeout};
+use crate::resilience::retry::{
+    self, Decision as Again, Hint, Outcome, Replay, Retries, parse_attempt, parse_pushback, parse_retry_after,
+};
+use crate::stage::route::Decision;
+use crate::stage::transform;
+use crate::upstream::InFlight;
+use crate::upstream::balance::{Ask, hash_key};
+use crate::upstream::pool::{Endpoint, Http1Client};
+use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
+use crate::worker::{Callee, CalleeKind, Worker};
+
+/// Nothing passed in either direction for so long: the exchange is dead.
+const STREAM_IDLE: Duration = Duration::from_secs(300);
+
+/// Field with which a sidecar marks a refusal that it made before its service was asked: any request may go elsewhere.
+pub(crate) const UNPROCESSED: &str = "weft-unprocessed";
+
+/// What an exchange needs to be sent on.
+pub(crate) struct Job<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) callee: &'a Rc<Callee>,
+    pub(crate) decision: &'a Decision,
+    pub(crate) route: Option<&'a RoutePlan>,
+    pub(crate) limits: TimeLimits,
+}
+
+/// Sends a request on and its answer back, or answers with the callee's fallback.
+///
+/// # Errors
+/// Why there is no answer of the callee's.
+pub(crate) async fn forward(
+    job: &Job<'_>,
+    request: &mut Request<'_>,
+    body: &mut RequestBody<'_>,
+    responder: &mut Responder<'_>,
+    record: &mut Record,
+) -> Result<Fate, Ended> {
+    let carried = admitted(job, request, body, responder, record).await;
+    let Err(ended) = carried else { return carried };
+    let cannot =
+        ended.code.kind() == Kind::Fault || matches!(ended.code, Code::Overloaded | Code::QueueTimeout);
+    match &job.callee.plan.resilience.fallback {
+        Some(fallback) if cannot && !record.head_sent && ended.code != Code::DownstreamGone => {
+            let mut answer = Head::new();
+            let text = rescue::fixed(fallback, &mut answer);
+            finish_head(job.route.and_then(|route| route.cors.as_ref()), job.route, request, &mut answer);
+            record.code = Some(ended.code);
+            if !body.is_complete() {
+                responder.close_after();
+            }
+            Ok(answer_with(responder, &answer, text, record).await)
+        }
+        _ => Err(ended),
+    }
+}
+
+async fn admitted(
+    job: &Job<'_>,
+    request: &mut Request<'_>,
+    body: &mut RequestBody<'_>,
+    responder: &mut Responder<'_>,
+    record: &mut Record,
+) -> Result<Fate, Ended> {
+    let upstream = &job.callee.upstream;
+    let _place = upstream.admit(&job.worker.timer, job.limits.head.at()).await?;
+    let mut attempts = Attempts::new(job, request);
+    transform::depart(job.route, job.callee, request.head)
+        .map_err(|error| Ended::new(Code::BadPath, error.to_string()))?;
+    upstream.budget.borrow_mut().count_request(job.worker.timer.now());
+    loop {
+        let now = job.worker.timer.now();
+        let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| job.too_late())?;
+        let mut rng = job.worker.rng.borrow_mut();
+        let flight = upstream.pick(now, &mut rng, &attempts.ask);
+        drop(rng);
+        let mut flight = flight.ok_or_else(|| job.nobody())?;
+        attempts.write_fields(job, request, &limits)?;
+        record.attempts += 1;
+        let mut one = One { job, request, body, responder, record, limits, attempts: &mut attempts };
+        match one.run(&mut flight).await {
+            Tried::Done(fate) => return Ok(fate),
+            Tried::Ended(ended) => return Err(ended),
+            Tried::Failed(failure) => attempts.after(job, &mut flight, &failure).await?,
+            Tried::Again(wait) => attempts.wait(job, &flight, wait).await,
+        }
+    }
+}
+
+impl Job<'_> {
+    fn too_late(&self) -> Ended {
+        Ended::new(Code::Timeout, format!("`{}` did not answer in time", self.callee.plan.name))
+    }
+
+    fn nobody(&self) -> Ended {
+        let name = &self.callee.plan.name;
+        if self.callee.upstream.known.get() {
+            Ended::new(Code::NoEndpoint, format!("no instance of `{name}` is listed"))
+        } else {
+            Ended::new(Code::NoEndpoint, format!("no instance of `{name}` is known yet"))
+        }
+    }
+}
+
+/// The attempts of one exchange.
+struct Attempts {
+    retries: Retries,
+    ask: Ask,
+    per_try: Option<Duration>,
+    /// Make a connection of its own: the idle ones may all be as dead as the one that failed.
+    fresh: bool,
+    progress: Progress,
+}
+
+/// An attempt that came to nothing, before anything of it was passed on.
+struct Failure {
+    outcome: Outcome,
+    code: Code,
+    reused: bool,
+}
+
+impl Attempts {
+    fn new(job: &Job<'_>, request: &Request<'_>) -> Self {
+        let plan = &job.callee.plan;
+        let head = &*request.head;
+        let idempotent = retry::is_idempotent(head.method_str().as_bytes())
+            || head.has(Known::IdempotencyKey)
+            || job.decision.idempotent;
+        let incoming = head.get(Known::WeftAttempt).map(parse_attempt);
+        let version = plan.versions.iter().position(|version| {
+            version.header.as_ref().is_some_and(|want| match &want.value {
+                None => head.get_name(&want.name).is_some(),
+                Some(value) => head.get_all_name(&want.name).any(|got| got == value.as_bytes()),
+            })
+        });
+        Attempts {
+            retries: Retries::new(retry::Rules::from(&plan.resilience), idempotent, incoming),
+            ask: Ask { version, hash: hash_of(&plan.balance, request), avoid: None },
+            per_try: plan.resilience.per_try_timeout_ms.map(Duration::from_millis),
+            fresh: false,
+            progress: Progress::default(),
+        }
+    }
+
+    fn replay(&self) -> Replay {
+        if self.progress.spent.get() { Replay::Gone } else { Replay::Possible }
+    }
+
+    /// What the next hop learns about time and attempts.
+    fn write_fields(&self, job: &Job<'_>, request: &mut Request<'_>, limits: &Attempt) -> Result<(), Ended> {
+        let head = &mut *request.head;
+        let written = (|| {
+            if job.callee.kind == CalleeKind::Mesh {
+                head.remove(Known::WeftAttempt);
+                if let Some(attempt) = self.retries.attempt_to_send() {
+                    head.set_known(Known::WeftAttempt, attempt.to_string().as_bytes())?;
+                }
+            }
+            if job.limits.whole.is_some() && limits.travels() {
+                if job.callee.kind != CalleeKind::Url {
+                    head.set_known(Known::WeftDeadline, limits.weft_deadline_ms().to_string().as_bytes())?;
+                }
+                if request.grpc {
+                    let (number, unit) = grpc_timeout(limits.grant);
+                    head.set_known(Known::GrpcTimeout, format!("{number}{unit}").as_bytes())?;
+                }
+            }
+            Ok(())
+        })();
+        written.map_err(|error: crate::head::HeadError| Ended::new(Code::HeadTooLarge, error.to_string()))
+    }
+
+    /// After a failure: waits and returns where there is another attempt.
+    async fn after(&mut self, job: &Job<'_>, flight: &mut InFlight, failure: &Failure) -> Result<(), Ended> {
+        let worker = job.worker;
+        let now = worker.timer.now();
+        let ended = retry::Ended { outcome: failure.outcome, replay: self.replay(), hint: Hint::None };
+        let mut budget = job.callee.upstream.budget.borrow_mut();
+        let resend = self.retries.resend(ended, failure.reused, now, &mut budget);
+        drop(budget);
+        if resend {
+            self.fresh = true;
+            worker.stats.borrow_mut().add(Meter::Resends(job.callee.upstream.id), 1);
+            return Ok(());
+        }
+        flight.record(now, failure.outcome.verdict());
+        match self.decide(job, failure.outcome, Hint::None) {
+            Some(wait) => {
+                self.wait(job, flight, wait).await;
+                Ok(())
+            }
+            None => {
+                let detail = format!("toward `{}`, attempt {}", job.callee.plan.name, self.retries.attempt());
+                Err(Ended::new(failure.code, detail))
+            }
+        }
+    }
+
+    fn decide(&mut self, job: &Job<'_>, outcome: Outcome, hint: Hint) -> Option<Duration> {
+        let now = job.worker.timer.now();
+        let (mut budget, mut rng) = (job.callee.upstream.budget.borrow_mut(), job.worker.rng.borrow_mut());
+        let ended = retry::Ended { outcome, replay: self.replay(), hint };
+        match self.retries.decide(ended, now, job.limits.head, &mut budget, &mut rng) {
+            Again::Retry { after } => Some(after),
+            Again::Stop(retry::Stop::Budget) => {
+                job.worker.stats.borrow_mut().add(Meter::BudgetEmpty(job.callee.upstream.id), 1);
+                None
+            }
+            Again::Stop(_) => None,
+        }
+    }
+
+    async fn wait(&mut self, job: &Job<'_>, flight: &InFlight, wait: Duration) {
+        self.ask.avoid = flight.id();
+        job.worker.stats.borrow_mut().add(Meter::Retries(job.callee.upstream.id), 1);
+        job.worker.timer.sleep(wait).await;
+    }
+}
+
+fn hash_of(balance: &Balance, request: &Request<'_>) -> u64 {
+    let Balance::Ring(key) = balance else { return 0 };
+    match key {
+        HashKey::Header(name) => hash_key(request.head.get_name(name).unwrap_or_default()),
+        HashKey::Cookie(name) => hash_key(cookie(request.head, name).unwrap_or_default()),
+        HashKey::Address => {
+            let said =
+                request.head.get(Known::XForwardedFor).and_then(|list| list.split(|b| *b == b',').next());
+            match said {
+                Some(address) => hash_key(address),
+                None => hash_key(request.conn.peer.ip().to_string().as_bytes()),
+            }
+        }
+    }
+}
+
+fn cookie<'h>(head: &'h Head, name: &str) -> Option<&'h [u8]> {
+    head.get_all(Known::Cookie).flat_map(|value| value.split(|byte| *byte == b';')).find_map(|pair| {
+        let pair = pair.trim_ascii();
+        pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+    })
+}
+
+/// How one attempt ended.
+enum Tried {
+    Done(Fate),
+    Failed(Failure),
+    /// The answer says that another attempt may do better.
+    Again(Duration),
+    Ended(Ended),
+}
+
+/// One attempt.
+struct One<'o, 'r, 'b, 'w> {
+    job: &'o Job<'o>,
+    request: &'o mut Request<'r>,
+    body: &'o mut RequestBody<'b>,
+    responder: &'o mut Responder<'w>,
+    record: &'o mut Record,
+    limits: Attempt,
+    attempts: &'o mut Attempts,
+}
+
+/// What is left of the upstream connection when its answer was passed on.
+enum Left {
+    /// It can carry another exchange.
+    Reusable(Option<Duration>),
+    /// It is done.
+    Done,
+    /// It speaks something else now.
+    Switched,
+}
+
+/// How carrying request and answer ended.
+enum Carried {
+    Passed(Fate, Left),
+    Failed(NoAnswer),
+    Again(Duration),
+    Ended(Ended),
+}
+
+impl One<'_, '_, '_, '_> {
+    async fn run(&mut self, flight: &mut InFlight) -> Tried {
+        let Some(endpoint) = flight.endpoint().cloned() else { return Tried::Ended(Code::Internal.into()) };
+        let left = self.job.worker.timer.now().until(self.limits.ends);
+        let timeout = Duration::from_millis(self.job.callee.plan.resilience.connect_timeout_ms).min(left);
+        match self.speaks_http2() {
+            true => self.over_http2(flight, &endpoint, timeout).await,
+            false => self.over_http1(flight, &endpoint, timeout).await,
+        }
+    }
+
+    /// Between sidecars everything but upgrades shares one connection; a service gets what it speaks.
+    fn speaks_http2(&self) -> bool {
+        if self.request.upgrade != Upgrade::None {
+            return false;
+        }
+        match (self.job.callee.kind, self.job.callee.plan.protocol) {
+            (CalleeKind::Mesh, _) | (_, Protocol::Grpc) => true,
+            (_, Protocol::Http | Protocol::Tcp) => false,
+            (_, Protocol::Auto) => self.request.grpc,
+        }
+    }
+
+    async fn over_http1(
+        &mut self,
+        flight: &mut InFlight,
+        endpoint: &Rc<Endpoint>,
+        timeout: Duration,
+    ) -> Tried {
+        let worker = self.job.worker;
+        let made = match self.attempts.fresh {
+            true => endpoint.fresh_http1(worker, timeout).await,
+            false => endpoint.http1(worker, timeout).await,
+        };
+        let mut client = match made {
+            Ok(client) => client,
+            Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
+        };
+        let reused = client.reused;
+        let Http1Client { stream, buf, out, .. } = &mut client;
+        out.clear();
+        let framing = match self.body.length() {
+            BodyLength::None => BodyFraming::None,
+            BodyLength::Known(bytes) => BodyFraming::Length(bytes),
+            BodyLength::Unknown => BodyFraming::Chunked,
+        };
+        let upgrade = self.request.upgrade != Upgrade::None;
+        let wire = RequestWire { framing, upgrade, close: false };
+        let framing = write_request(self.request.head, &wire, out);
+        let to = ResponseTo { method: self.request.head.method(), upgrade };
+        let writer = Writer::Http1(Http1Writer::new(stream, out, framing));
+        let reply = Reply::Http1(Http1Reply::new(stream, buf, to));
+        match self.carry(flight, writer, reply).await {
+            Carried::Passed(fate, Left::Reusable(announced)) => {
+                endpoint.give_back(client, worker.timer.now(), announced);
+                Tried::Done(fate)
+            }
+            Carried::Passed(fate, Left::Done) => Tried::Done(fate),
+            Carried::Passed(_, Left::Switched) => {
+                let ahead = client.buf.bytes().to_vec();
+                Tried::Done(Fate::Tunnel(client.stream, ahead))
+            }
+            Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
+            Carried::Again(wait) => Tried::Again(wait),
+            Carried::Ended(ended) => Tried::Ended(ended),
+        }
+    }
+
+    async fn over_http2(
+        &mut self,
+        flight: &mut InFlight,
+        endpoint: &Rc<Endpoint>,
+        timeout: Duration,
+    ) -> Tried {
+        let made = endpoint.http2(self.job.worker, timeout).await;
+        let (mut send, reused) = match made {
+            Ok(made) => made,
+            Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
+        };
+        let length = self.body.length();
+        let Some(message) = http2_io::write_request(self.request.head, length, Scheme::Http) else {
+            return Tried::Ended(Ended::new(Code::BadHost, "the request has no authority"));
+        };
+        let bodiless = length == BodyLength::None;
+        let (response, stream) = match send.send_request(message, bodiless) {
+            Ok(sent) => sent,
+            Err(error) => {
+                endpoint.lost_http2();
+                let code = no_answer(&error).code;
+                return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused });
+            }
+        };
+        let writer = Writer::Http2(Http2Writer::new(stream, bodiless));
+        match self.carry(flight, writer, Reply::Http2(response)).await {
+            Carried::Passed(fate, _) => Tried::Done(fate),
+            Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
+            Carried::Again(wait) => Tried::Again(wait),
+            Carried::Ended(ended) => Tried::Ended(ended),
+        }
+    }
+
+    /// Both directions at once: the request on, the answer back.
+    async fn carry(&mut self, flight: &mut InFlight, mut writer: Writer<'_>, reply: Reply<'_>) -> Carried {
+        let worker = self.job.worker;
+        let body = &mut *self.body;
+        let progress = Progress::default();
+        progress.spent.set(self.attempts.progress.spent.get());
+        let upload = pin!(async {
+            match body.send(&mut writer, &progress).await {
+                Ok(()) => {
+                    body.gone().await;
+                    UploadEnd::Gone
+                }
+                Err(Broken::Reading(error)) => UploadEnd::Unreadable(error),
+                Err(Broken::Writing(_)) => UploadEnd::Unwritable,
+            }
+        });
+        let mut upload = Upload { future: upload, over: false };
+        let mut head = Head::new();
+        let mut reply = reply;
+        let answer = loop {
+            let first = first_of(&mut upload, reply.head(&mut head), self.responder.gone());
+            let first = worker.timer.limit(self.limits.ends, first).await;
+            self.attempts.progress.spent.set(progress.spent.get());
+            match first {
+                None if self.limits.per_try => {
+                    return Carried::Failed(NoAnswer {
+                        outcome: Outcome::TryTimeout,
+                        code: Code::TryTimeout,
+                    });
+                }
+                None => {
+                    let now = worker.timer.now();
+                    let waited = Outcome::DeadlinePassed { waited: now.since(flight.began()) };
+                    flight.record(now, waited.verdict());
+                    return Carried::Ended(self.job.too_late());
+                }
+                Some(First::Upload(end)) => {
+                    flight.record(worker.timer.now(), Outcome::GivenUp.verdict());
+                    return Carried::Ended(end.ended());
+                }
+                Some(First::Head(Err(no))) => return Carried::Failed(no),
+                Some(First::Head(Ok(Answer { kind: AnswerKind::Interim(rest), .. }))) => {
+                    reply = rest;
+                    if head.status() != 100 && self.responder.interim(&head).await.is_err() {
+                        return Carried::Ended(Code::DownstreamGone.into());
+                    }
+                }
+                Some(First::Head(Ok(answer))) => break answer,
+            }
+        };
+        let outcome = outcome_of(&head);
+        head.remove_name(UNPROCESSED.as_bytes());
+        flight.record(worker.timer.now(), outcome.verdict());
+        if let Some(wait) = self.attempts.decide(self.job, outcome, hint_of(&head, worker)) {
+            return Carried::Again(wait);
+        }
+        progress.settled.set(true);
+        let passing = Passing {
+            job: self.job,
+            request: self.request,
+            responder: self.responder,
+            record: self.record,
+            progress: &progress,
+        };
+        passing.pass(&mut upload, head, answer).await
+    }
+}
+
+/// Passing an answer on, from its head to its end.
+struct Passing<'p, 'r, 'w> {
+    job: &'p Job<'p>,
+    request: &'p Request<'r>,
+    responder: &'p mut Responder<'w>,
+    record: &'p mut Record,
+    progress: &'p Progress,
+}
+
+impl Passing<'_, '_, '_> {
+    async fn pass<F: Future<Output = UploadEnd>>(
+        self,
+        upload: &mut Upload<'_, F>,
+        mut head: Head,
+        answer: Answer<'_>,
+    ) -> Carried {
+        let Passing { job, request, responder, record, progress } = self;
+        let Answer { declared, kind, reusable, announced } = answer;
+        finish_head(job.route.and_then(|route| route.cors.as_ref()), job.route, request, &mut head);
+        record.status = head.status();
+        record.grpc = grpc_status(&head);
+        let mut reader = match kind {
+            AnswerKind::Final(reader) => reader,
+            AnswerKind::Switched | AnswerKind::Interim(_) => {
+                return switched(responder, &head, record).await;
+            }
+        };
+        if !progress.complete.get() {
+            // The answer came before the end of the request: what is left of it would be taken for the next one.
+            responder.close_after();
+        }
+        record.head_sent = true;
+        let Ok(mut writer) = responder.start(&head, reader.length(), declared) else {
+            return Carried::Ended(Code::DownstreamGone.into());
+        };
+        let moved = Cell::new(false);
+        let bytes = Cell::new(0);
+        let result = {
+            let download = pin!(pump(&mut reader, &mut writer, |part| {
+                moved.set(true);
+                bytes.set(bytes.get() + part.len() as u64);
+                Ok(())
+            }));
+            rest_of(job, upload, download, &moved).await
+        };
+        record.response_bytes = bytes.get();
+        if let Some(status) = reader.trailers().and_then(grpc_status) {
+            record.grpc = Some(status);
+        }
+        match result {
+            Ok(()) if progress.complete.get() && reusable => {
+                Carried::Passed(Fate::Keep, Left::Reusable(announced))
+            }
+            Ok(()) if progress.complete.get() => Carried::Passed(Fate::Keep, Left::Done),
+            Ok(()) => Carried::Passed(Fate::Close, Left::Done),
+            Err(ended) => Carried::Ended(ended),
+        }
+    }
+}
+
+/// Tells the client that the protocol changes; its connection and ours carry bytes from now on.
+async fn switched(responder: &mut Responder<'_>, head: &Head, record: &mut Record) -> Carried {
+    record.head_sent = true;
+    let Ok(mut writer) = responder.start(head, BodyLength::None, None) else {
+        return Carried::Ended(Code::DownstreamGone.into());
+    };
+    match writer.end(None).await {
+        Ok(()) => Carried::Passed(Fate::Close, Left::Switched),
+        Err(_) => Carried::Ended(Code::DownstreamGone.into()),
+    }
+}
+
+/// How sending the request ended, where that ends the exchange or changes it.
+#[derive(Clone, Copy)]
+enum UploadEnd {
+    /// All of it was sent, and then the client went away.
+    Gone,
+    /// The client broke off or broke its framing.
+    Unreadable(BodyError),
+    /// The upstream takes no more. Its answer may still come.
+    Unwritable,
+}
+
+impl UploadEnd {
+    fn ended(self) -> Ended {
+        match self {
+            UploadEnd::Unreadable(BodyError::Malformed) => Code::BadFraming.into(),
+            UploadEnd::Unreadable(BodyError::TooLarge) => Code::BodyTooLarge.into(),
+            UploadEnd::Gone | UploadEnd::Unwritable | UploadEnd::Unreadable(BodyError::Gone) => {
+                Code::DownstreamGone.into()
+            }
+        }
+    }
+}
+
+/// The request on its way.
+struct Upload<'f, F> {
+    future: Pin<&'f mut F>,
+    over: bool,
+}
+
+impl<F: Future<Output = UploadEnd>> Upload<'_, F> {
+    /// An end that matters. That the upstream takes no more is for its answer to explain.
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<UploadEnd> {
+        if self.over {
+            return Poll::Pending;
+        }
+        match self.future.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(end) => {
+                self.over = true;
+                if matches!(end, UploadEnd::Unwritable) { Poll::Pending } else { Poll::Ready(end) }
+            }
+        }
+    }
+}
+
+enum First<'a> {
+    Head(Result<Answer<'a>, NoAnswer>),
+    Upload(UploadEnd),
+}
+
+/// Until the head of the answer comes, or the client goes.
+async fn first_of<'a, F: Future<Output = UploadEnd>>(
+    upload: &mut Upload<'_, F>,
+    head: impl Future<Output = Result<Answer<'a>, NoAnswer>>,
+    gone: impl Future<Output = ()>,
+) -> First<'a> {
+    let (mut head, mut gone) = (pin!(head), pin!(gone));
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = upload.poll(cx) {
+            return Poll::Ready(First::Upload(end));
+        }
+        if let Poll::Ready(answer) = head.as_mut().poll(cx) {
+            return Poll::Ready(First::Head(answer));
+        }
+        gone.as_mut().poll(cx).map(|()| First::Upload(UploadEnd::Gone))
+    })
+    .await
+}
+
+/// Until the answer is passed on whole, or something ends it.
+async fn rest_of<F: Future<Output = UploadEnd>>(
+    job: &Job<'_>,
+    upload: &mut Upload<'_, F>,
+    mut download: Pin<&mut impl Future<Output = Result<(), Broken>>>,
+    moved: &Cell<bool>,
+) -> Result<(), Ended> {
+    let timer = &job.worker.timer;
+    let mut deadline = timer.at(job.limits.whole.at());
+    let mut idle = pin!(async {
+        loop {
+            timer.sleep(STREAM_IDLE).await;
+            if !moved.replace(false) {
+                return;
+            }
+        }
+    });
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = download.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(|broken| match broken {
+                Broken::Reading(BodyError::Malformed) => Code::UpstreamProtocol.into(),
+                Broken::Reading(_) => Code::UpstreamTruncated.into(),
+                // Longer or shorter than announced is the upstream's fault, everything else the client's leaving.
+                Broken::Writing(BodyError::Malformed) => Code::UpstreamTruncated.into(),
+                Broken::Writing(_) => Code::DownstreamGone.into(),
+            }));
+        }
+        if let Poll::Ready(end) = upload.poll(cx) {
+            return Poll::Ready(Err(end.ended()));
+        }
+        if Pin::new(&mut deadline).poll(cx).is_ready() {
+            return Poll::Ready(Err(job.too_late()));
+        }
+        idle.as_mut().poll(cx).map(|()| Err(Code::StreamIdle.into()))
+    })
+    .await
+}
+
+fn outcome_of(head: &Head) -> Outcome {
+    if head.get_name(UNPROCESSED).is_some() {
+        return Outcome::NotProcessed;
+    }
+    match grpc_status(head) {
+        Some(status) if status != 0 => Outcome::GrpcStatus(u32::from(status)),
+        _ => Outcome::Answered(head.status()),
+    }
+}
+
+fn grpc_status(head: &Head) -> Option<u8> {
+    head.get_str(Known::GrpcStatus).and_then(|text| text.parse().ok())
+}
+
+fn hint_of(head: &Head, worker: &Worker) -> Hint {
+    if let Some(pushback) = head.get(Known::GrpcRetryPushbackMs) {
+        return parse_pushback(pushback);
+    }
+    head.get(Known::RetryAfter)
+        .map_or(Hint::None, |value| parse_retry_after(value, worker.shared.clock.wall()))
+}
+
+/// Opens a tunnel to a declared outside host (CONNECT; RFC 9110, 9.3.6).
+///
+/// # Errors
+/// The host cannot be reached.
+pub(crate) async fn tunnel(
+    worker: &Rc<Worker>,
+    callee: &Rc<Callee>,
+    limits: &TimeLimits,
+    responder: &mut Responder<'_>,
+    record: &mut Record,
+) -> Result<Fate, Ended> {
+    let flight = next_flight(worker, callee, limits.head.at()).await;
+    let endpoint = flight.as_ref().and_then(InFlight::endpoint).cloned();
+    let endpoint = endpoint.ok_or_else(|| Ended::new(Code::NameNotFound, callee.plan.name.clone()))?;
+    let timeout = Duration::from_millis(callee.plan.resilience.connect_timeout_ms);
+    let client = endpoint.fresh_http1(worker, timeout).await;
+    let client = client.map_err(|_| Ended::new(Code::ExternalFailed, callee.plan.name.clone()))?;
+    let mut head = Head::new();
+    head.start_response(200, Version::Http11);
+    record.status = 200;
+    record.head_sent = true;
+    let mut writer =
+        responder.start(&head, BodyLength::None, None).map_err(|_| Ended::from(Code::DownstreamGone))?;
+    writer.end(None).await.map_err(|_| Ended::from(Code::DownstreamGone))?;
+    Ok(Fate::Tunnel(client.stream, Vec::new()))
+}
+
+/// An endpoint of a host whose name may still have to be looked up.
+async fn next_flight(worker: &Rc<Worker>, callee: &Rc<Callee>, until: Tick) -> Option<InFlight> {
+    let until = until.min(worker.timer.now() + Duration::from_secs(5));
+    let looked_up = worker.timer.limit(until, callee.upstream.until_known());
+    looked_up.await?;
+    callee.upstream.pick(worker.timer.now(), &mut worker.rng.borrow_mut(), &Ask::default())
+}

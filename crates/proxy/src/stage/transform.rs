@@ -1,0 +1,182 @@
+//! Fields that say who is calling, through whom, in which trace: stripped where they cannot be believed, set where we
+//! know better. And the edits that a route asks for.
+
+use weft_model::pattern::EndpointPattern;
+use weft_model::plan::{ActionPlan, FieldEdits, RoutePlan};
+
+use crate::connection::{Conn, Entry};
+use crate::head::{Head, HeadError, Known};
+use crate::worker::{Callee, CalleeKind};
+use weft_model::plan::Reach;
+
+/// Fields of identity and of the mesh that nobody outside may set (threat 7).
+const INSIDE_ONLY: [Known; 8] = [
+    Known::WeftCaller,
+    Known::WeftPrincipal,
+    Known::WeftAttempt,
+    Known::WeftDeadline,
+    Known::WeftConversation,
+    Known::WeftPosition,
+    Known::XForwardedClientCert,
+    Known::ProxyStatus,
+];
+
+/// Fields about earlier proxies, believed only from those that the manifest trusts.
+const FORWARDING: [Known; 6] = [
+    Known::Forwarded,
+    Known::XForwardedFor,
+    Known::XForwardedProto,
+    Known::XForwardedHost,
+    Known::XForwardedPort,
+    Known::XRealIp,
+];
+
+/// Makes the request's fields ours, before anything is decided on them.
+///
+/// # Errors
+/// The head has no room for another field.
+pub(crate) fn arrive(conn: &Conn, trusted: bool, head: &mut Head) -> Result<(), HeadError> {
+    match conn.entry {
+        Entry::Edge => {
+            for known in INSIDE_ONLY {
+                head.remove(known);
+            }
+            head.remove_prefix(b"weft-");
+            forwarding(conn, trusted, head)
+        }
+        // A service says nothing about who it is or how often it was asked.
+        Entry::Outbound(_) | Entry::Forward => {
+            for known in
+                [Known::WeftCaller, Known::WeftPrincipal, Known::XForwardedClientCert, Known::WeftAttempt]
+            {
+                head.remove(known);
+            }
+            Ok(())
+        }
+        Entry::Inbound => {
+            head.remove(Known::XForwardedClientCert);
+            match &conn.identity {
+                Some(identity) => head.set_known(Known::WeftCaller, identity.id.as_str().as_bytes()),
+                None => {
+                    head.remove(Known::WeftCaller);
+                    Ok(())
+                }
+            }
+        }
+        Entry::Api => Ok(()),
+    }
+}
+
+fn forwarding(conn: &Conn, trusted: bool, head: &mut Head) -> Result<(), HeadError> {
+    let client = conn.peer.ip();
+    let proto = if conn.tls { "https" } else { "http" };
+    let earlier = head.get_str(Known::XForwardedFor).filter(|_| trusted).map(str::to_owned);
+    if !trusted {
+        for known in FORWARDING {
+            head.remove(known);
+        }
+    }
+    let chain = match earlier {
+        Some(earlier) => format!("{earlier}, {client}"),
+        None => client.to_string(),
+    };
+    head.set_known(Known::XForwardedFor, chain.as_bytes())?;
+    if !head.has(Known::XForwardedProto) {
+        head.push_known(Known::XForwardedProto, proto.as_bytes())?;
+    }
+    if !head.has(Known::XForwardedHost) {
+        let host = head.authority().to_owned();
+        if !host.is_empty() {
+            head.push_known(Known::XForwardedHost, host.as_bytes())?;
+        }
+    }
+    let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
+    let element = format!("for={node};proto={proto}");
+    let forwarded = match head.get_str(Known::Forwarded) {
+        Some(earlier) => format!("{earlier}, {element}"),
+        None => element,
+    };
+    head.set_known(Known::Forwarded, forwarded.as_bytes())
+}
+
+/// The request as the callee gets it: rewritten path, its own name as authority, the route's edits.
+///
+/// # Errors
+/// The result is no valid head: a rewrite that leads out of the root, an edit that does not fit.
+pub(crate) fn depart(route: Option<&RoutePlan>, callee: &Callee, head: &mut Head) -> Result<(), HeadError> {
+    if let Some(route) = route {
+        if let ActionPlan::Forward { rewrite, replace, .. } = &route.action {
+            rewritten(route, rewrite.as_deref(), replace.as_ref(), head)?;
+        }
+        edit(&route.request_headers, head)?;
+    }
+    match (&callee.plan.reach, callee.kind) {
+        (Reach::Url { host, port, prefix, tls }, CalleeKind::Url) => {
+            let default = if *tls { 443 } else { 80 };
+            let authority = match port {
+                Some(port) if *port != default => format!("{host}:{port}"),
+                _ => host.clone(),
+            };
+            head.set_authority(authority.as_bytes())?;
+            if !prefix.is_empty() {
+                let path = format!("{prefix}{}", head.path());
+                head.set_path(path.as_bytes())?;
+            }
+        }
+        // The edge's own host tells a service how it is reached from outside, so it stays; between services the callee's
+        // name stands, not the loopback address that the caller connected to.
+        (_, CalleeKind::Mesh) if route.is_none() => head.set_authority(callee.plan.name.as_bytes())?,
+        _ => {}
+    }
+    if head.authority().is_empty() {
+        head.set_authority(callee.plan.name.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn rewritten(
+    route: &RoutePlan,
+    rewrite: Option<&str>,
+    replace: Option<&EndpointPattern>,
+    head: &mut Head,
+) -> Result<(), HeadError> {
+    if let Some(prefix) = rewrite {
+        let rest = head.path().strip_prefix(&route.path.literal_prefix()).unwrap_or_default();
+        let path = format!("{}{rest}", prefix.trim_end_matches('/'));
+        let path = if path.starts_with('/') { path } else { format!("/{path}") };
+        head.set_path(path.as_bytes())?;
+    }
+    match replace {
+        Some(EndpointPattern::Http { method, path, query }) => {
+            let path = super::respond::fill(&path.to_string(), &route.path, head.path());
+            let target = match (query, head.query()) {
+                (Some(query), _) => format!("{path}?{query}"),
+                (None, Some(query)) => format!("{path}?{query}"),
+                (None, None) => path,
+            };
+            if let Some(method) = method {
+                head.set_method(method.as_bytes())?;
+            }
+            head.set_target(target.as_bytes())
+        }
+        Some(EndpointPattern::Grpc { service, method }) => {
+            head.set_method(b"POST")?;
+            head.set_target(format!("/{service}/{method}").as_bytes())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Applies a route's edits: what is removed first, then what is set.
+///
+/// # Errors
+/// The head has no room.
+pub(crate) fn edit(edits: &FieldEdits, head: &mut Head) -> Result<(), HeadError> {
+    for name in &edits.remove {
+        head.remove_name(name.as_bytes());
+    }
+    for (name, value) in &edits.set {
+        head.set(name.as_bytes(), value.as_bytes())?;
+    }
+    Ok(())
+}

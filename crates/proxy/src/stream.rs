@@ -1,0 +1,162 @@
+//! A byte stream to a peer, plain or TLS, that is read and written through a shared reference.
+//!
+//! Both directions of an exchange run at once on one thread, so the stream is a `RefCell` borrowed only inside a poll:
+//! no lock, no split halves, and an idle connection can wait for bytes without holding a buffer.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// TLS over TCP, either side.
+pub(crate) type TlsStream = tokio_rustls::TlsStream<TcpStream>;
+
+enum Inner {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+/// A connection's bytes.
+pub(crate) struct Stream {
+    inner: RefCell<Inner>,
+}
+
+impl From<TcpStream> for Stream {
+    fn from(tcp: TcpStream) -> Self {
+        Stream { inner: RefCell::new(Inner::Plain(tcp)) }
+    }
+}
+
+impl From<TlsStream> for Stream {
+    fn from(tls: TlsStream) -> Self {
+        Stream { inner: RefCell::new(Inner::Tls(Box::new(tls))) }
+    }
+}
+
+impl Stream {
+    /// Whether the peer is reached over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(*self.inner.borrow(), Inner::Tls(_))
+    }
+
+    /// Reads what is there into `space`; 0 bytes is the end of the stream.
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(space);
+        let mut inner = self.inner.borrow_mut();
+        ready!(match &mut *inner {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
+        })?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Reads into `space`; 0 bytes is the end of the stream.
+    pub(crate) async fn read(&self, space: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, space)).await
+    }
+
+    /// Waits until a read will not block, without a buffer. The readiness may be spurious.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let inner = self.inner.borrow();
+            match &*inner {
+                Inner::Plain(tcp) => tcp.poll_read_ready(cx),
+                // Bytes already decrypted never wait: rustls hands out all plaintext before it reads more, and every
+                // caller reads until the stream would block before it waits here.
+                Inner::Tls(tls) => tls.get_ref().0.poll_read_ready(cx),
+            }
+        })
+        .await
+    }
+
+    /// Writes a part of `slices`.
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut inner = self.inner.borrow_mut();
+        match &mut *inner {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Writes all of `first`, then all of `second`, with as few system calls as it takes.
+    pub(crate) async fn write_both(&self, first: &[u8], second: &[u8]) -> io::Result<()> {
+        let total = first.len() + second.len();
+        let mut done = 0;
+        while done < total {
+            let head = first.get(done..).unwrap_or_default();
+            let tail = second.get(done.saturating_sub(first.len())..).unwrap_or_default();
+            let written = poll_fn(|cx| {
+                let slices = [IoSlice::new(head), IoSlice::new(tail)];
+                self.poll_write(cx, if head.is_empty() { &slices[1..] } else { &slices })
+            })
+            .await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            done += written;
+        }
+        if self.is_tls() { poll_fn(|cx| self.poll_flush(cx)).await } else { Ok(()) }
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.inner.borrow_mut() {
+            Inner::Plain(_) => Poll::Ready(Ok(())),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+        }
+    }
+
+    /// Says that nothing more will be written (FIN, with `close_notify` before it under TLS).
+    pub(crate) async fn shutdown(&self) -> io::Result<()> {
+        poll_fn(|cx| match &mut *self.inner.borrow_mut() {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        })
+        .await
+    }
+}
+
+// The h2 crate wants an owned stream with tokio's traits.
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().inner.get_mut() {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut().inner.get_mut() {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Stream::poll_write(self.get_mut(), cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().inner.get_mut() {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+}

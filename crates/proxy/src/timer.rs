@@ -1,0 +1,187 @@
+//! Deadlines of one worker thread: a coarse sweep in place of one runtime timer per wait.
+//!
+//! A request registers a handful of deadlines and drops almost all of them unused. Registering here is a slab insert;
+//! one task per thread sleeps until the earliest deadline and wakes whoever is due. Granularity is [`GRANULE`].
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::sync::Notify;
+use weft_stdx::clock::{Clock, Tick};
+
+/// Nobody is woken earlier than asked, and at most about this much later.
+const GRANULE: Duration = Duration::from_millis(5);
+
+/// The clock and the deadlines of one thread.
+pub(crate) struct Timer {
+    clock: Clock,
+    entries: RefCell<Slab<Entry>>,
+    next: Cell<Tick>,
+    earlier: Notify,
+}
+
+struct Entry {
+    at: Tick,
+    waker: Option<Waker>,
+}
+
+impl Timer {
+    /// A timer by this clock; [`Timer::run`] must be driven by a task of the same thread.
+    pub(crate) fn new(clock: Clock) -> Rc<Self> {
+        let next = Cell::new(Tick::NEVER);
+        Rc::new(Timer { clock, entries: RefCell::new(Slab::new()), next, earlier: Notify::new() })
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Tick {
+        self.clock.now()
+    }
+
+    /// Completes at `at`, up to a granule late.
+    pub(crate) fn at(&self, at: Tick) -> Deadline<'_> {
+        Deadline { timer: self, at, key: None }
+    }
+
+    /// Runs `work` until `at`; `None` when time ran out first.
+    pub(crate) async fn limit<F: Future>(&self, at: Tick, work: F) -> Option<F::Output> {
+        let mut work = std::pin::pin!(work);
+        let mut deadline = self.at(at);
+        std::future::poll_fn(move |cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            Pin::new(&mut deadline).poll(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Waits for `length`.
+    pub(crate) async fn sleep(&self, length: Duration) {
+        self.at(self.now() + length).await;
+    }
+
+    /// Wakes whoever is due, for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            let now = self.now();
+            let next = self.sweep(now);
+            self.next.set(next);
+            let wait = now.until(next).max(GRANULE);
+            if next == Tick::NEVER {
+                self.earlier.notified().await;
+            } else {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.earlier.notified() => {}
+                }
+            }
+        }
+    }
+
+    fn sweep(&self, now: Tick) -> Tick {
+        let mut next = Tick::NEVER;
+        for (_, entry) in self.entries.borrow_mut().iter_mut() {
+            if entry.at <= now {
+                if let Some(waker) = entry.waker.take() {
+                    waker.wake();
+                }
+            } else {
+                next = next.min(entry.at);
+            }
+        }
+        next
+    }
+
+    fn register(&self, at: Tick, waker: &Waker) -> usize {
+        let key = self.entries.borrow_mut().insert(Entry { at, waker: Some(waker.clone()) });
+        if at < self.next.get() {
+            self.next.set(at);
+            self.earlier.notify_one();
+        }
+        key
+    }
+}
+
+/// A wait for a point in time; dropping it forgets it.
+pub(crate) struct Deadline<'t> {
+    timer: &'t Timer,
+    at: Tick,
+    key: Option<usize>,
+}
+
+impl Future for Deadline<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.key {
+            None if self.at == Tick::NEVER => return Poll::Pending,
+            None => {
+                if self.timer.now() >= self.at {
+                    return Poll::Ready(());
+                }
+                self.key = Some(self.timer.register(self.at, cx.waker()));
+            }
+            Some(key) => {
+                let mut entries = self.timer.entries.borrow_mut();
+                match &mut entries[key].waker {
+                    // The sweep took the waker: it is time.
+                    None => return Poll::Ready(()),
+                    Some(waker) if waker.will_wake(cx.waker()) => {}
+                    Some(waker) => *waker = cx.waker().clone(),
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Deadline<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.timer.entries.borrow_mut().remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(false).build().unwrap()
+    }
+
+    #[test]
+    fn the_earlier_deadline_comes_first_whatever_the_order_of_registration() {
+        runtime().block_on(async {
+            let timer = Timer::new(Clock::system());
+            let order = RefCell::new(Vec::new());
+            let now = timer.now();
+            let wait = async |at: Tick, name: &'static str| {
+                timer.at(at).await;
+                assert!(timer.now() >= at);
+                order.borrow_mut().push(name);
+            };
+            tokio::select! {
+                () = timer.run() => {}
+                _ = async { tokio::join!(wait(now + Duration::from_millis(40), "late"), wait(now + Duration::from_millis(10), "early")) } => {}
+            }
+            assert_eq!(*order.borrow(), ["early", "late"]);
+        });
+    }
+
+    #[test]
+    fn work_that_ends_in_time_leaves_nothing_behind() {
+        runtime().block_on(async {
+            let timer = Timer::new(Clock::system());
+            assert_eq!(timer.limit(timer.now() + Duration::from_secs(1), async { 7 }).await, Some(7));
+            assert!(timer.entries.borrow().is_empty());
+            assert_eq!(timer.limit(timer.now(), std::future::pending::<()>()).await, None);
+        });
+    }
+}

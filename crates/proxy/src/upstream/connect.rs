@@ -1,0 +1,101 @@
+//! Makes connections: TCP with its time limit, then TLS as the endpoint's kind demands, then HTTP/2 where it is shared.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use weft_model::code::Code;
+use weft_trust::mesh::mesh_server_name;
+
+use super::pool::{Endpoint, Target};
+use crate::metrics::Meter;
+use crate::stream::{Stream, TlsStream};
+use crate::worker::Worker;
+
+/// Protocol names of ALPN (RFC 7301).
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
+/// HTTP/2 over TLS.
+pub(crate) const HTTP2: &[u8] = b"h2";
+/// Bytes of a `tcp` service between two sidecars.
+pub(crate) const TCP: &[u8] = b"weft-tcp";
+
+/// Window of one stream: the mesh is fast and near, its memory bounded by the limit of open requests.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Window of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Largest head of an answer.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+
+/// Connects and, where the endpoint is reached by TLS, shakes hands for `alpn`.
+///
+/// # Errors
+/// Why not: refused, too slow, or the other side is not who it should be.
+pub(crate) async fn connect(
+    worker: &Worker,
+    endpoint: &Endpoint,
+    alpn: &'static [u8],
+    timeout: Duration,
+) -> Result<Stream, Code> {
+    let until = worker.timer.now() + timeout;
+    let stream = worker.timer.limit(until, open(worker, endpoint, alpn)).await;
+    stream.unwrap_or(Err(Code::ConnectTimeout))
+}
+
+async fn open(worker: &Worker, endpoint: &Endpoint, alpn: &'static [u8]) -> Result<Stream, Code> {
+    let tcp = TcpStream::connect(endpoint.address).await.map_err(|_| Code::ConnectFailed)?;
+    // Small messages must not wait for acknowledgements. A socket that refuses the option works all the same.
+    let _ = tcp.set_nodelay(true);
+    worker.stats.borrow_mut().add(Meter::Connected(worker.names().intern(&endpoint.instance)), 1);
+    let (config, name) = match &endpoint.target {
+        Target::Plain => return Ok(Stream::from(tcp)),
+        Target::Mesh(callee) => {
+            let mesh = worker.mesh().ok_or(Code::NotReady)?;
+            (mesh.client_for(callee, &[alpn]), mesh_server_name())
+        }
+        Target::Tls(name) => (worker.outside_tls(alpn), name.clone()),
+    };
+    let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|error| tls_code(&error))?;
+    Ok(Stream::from(TlsStream::from(tls)))
+}
+
+/// Tells "they are somebody else" from all other ways in which a handshake fails.
+fn tls_code(error: &std::io::Error) -> Code {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => Code::IdentityMismatch,
+        _ => Code::TlsHandshakeFailed,
+    }
+}
+
+/// A multiplexed connection; a task of its own drives it.
+///
+/// # Errors
+/// As [`connect`], or the peer does not speak HTTP/2.
+pub(crate) async fn http2(
+    worker: &Rc<Worker>,
+    endpoint: &Rc<Endpoint>,
+    timeout: Duration,
+) -> Result<SendRequest<Bytes>, Code> {
+    let stream = connect(worker, endpoint, HTTP2, timeout).await?;
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .max_concurrent_reset_streams(64)
+        .max_send_buffer_size(STREAM_WINDOW_BYTES as usize);
+    let until = worker.timer.now() + timeout;
+    let made = worker.timer.limit(until, builder.handshake(stream)).await.ok_or(Code::ConnectTimeout)?;
+    let (send, connection) = made.map_err(|_| Code::UpstreamProtocol)?;
+    let endpoint = Rc::clone(endpoint);
+    tokio::task::spawn_local(async move {
+        // Why it ended is told to each exchange on it; the connection itself has nobody to tell.
+        let _ = connection.await;
+        drop(endpoint);
+    });
+    Ok(send)
+}

@@ -1,0 +1,356 @@
+//! One worker thread: its plan, its upstreams, its counters, its clock. Nothing in it is shared with another thread but
+//! what [`Shared`] holds, which is set once or replaced whole.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use weft_model::defaults;
+use weft_model::plan::{
+    Balance, LimitPlan, Origin, Protocol, Reach, ResiliencePlan, SidecarPlan, UpstreamPlan,
+};
+use weft_model::wire;
+use weft_stdx::clock::Clock;
+use weft_stdx::rng::Rng;
+use weft_trust::identity::{SpiffeId, TrustDomain};
+use weft_trust::mesh::MeshTls;
+use weft_trust::peer::PeerCheck;
+
+use crate::compiled::{Compiled, Operations};
+use crate::metrics::{Names, Stats};
+use crate::timer::Timer;
+use crate::trace::Span;
+use crate::upstream::balance::Readiness;
+use crate::upstream::connect;
+use crate::upstream::lookup;
+use crate::upstream::pool::Target;
+use crate::upstream::{Listed, Upstream};
+
+/// Outside hosts that a worker keeps connections to; the plan declares them, so this only bounds a mistake.
+const EXTERNALS_MAX: usize = 1024;
+
+/// What all workers of a process have in common.
+pub(crate) struct Shared {
+    pub(crate) names: Names,
+    pub(crate) clock: Clock,
+    pub(crate) mesh: ArcSwapOption<MeshTls>,
+    /// What the mesh port accepts with; always made of `mesh`.
+    pub(crate) mesh_server: ArcSwapOption<rustls::ServerConfig>,
+    pub(crate) edge_tls: ArcSwapOption<rustls::ServerConfig>,
+    pub(crate) outside: OutsideTls,
+    /// Port of the local service, on loopback.
+    pub(crate) service_port: Option<u16>,
+    /// Whose processes may use the local listeners.
+    pub(crate) peers: Option<Arc<PeerCheck>>,
+    pub(crate) spans: Option<mpsc::Sender<Span>>,
+    pub(crate) metadata: crate::engine::Metadata,
+}
+
+/// TLS toward names outside the mesh, one configuration for each protocol.
+pub(crate) struct OutsideTls {
+    pub(crate) http1: Arc<rustls::ClientConfig>,
+    pub(crate) http2: Arc<rustls::ClientConfig>,
+}
+
+/// How far a process is in leaving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Serves.
+    Serving,
+    /// Takes no new connections, and ends each when its exchange ends.
+    Draining,
+    /// Cuts what is open.
+    Cutting,
+}
+
+/// What another thread asks of a worker.
+pub(crate) enum Command {
+    Plan(Arc<Compiled>),
+    Endpoints(Arc<wire::Endpoints>),
+    /// Roots or revocations changed.
+    Trust,
+    Collect(oneshot::Sender<Stats>),
+    Phase(Phase),
+}
+
+/// One worker thread.
+pub(crate) struct Worker {
+    pub(crate) timer: Rc<Timer>,
+    pub(crate) rng: RefCell<Rng>,
+    pub(crate) stats: RefCell<Stats>,
+    pub(crate) shared: Arc<Shared>,
+    active: RefCell<Option<Rc<Active>>>,
+    upstreams: RefCell<HashMap<String, Rc<Upstream>>>,
+    externals: RefCell<HashMap<(String, u16), Rc<Callee>>>,
+    endpoints: RefCell<Option<Arc<wire::Endpoints>>>,
+    lookups: RefCell<Vec<AbortHandle>>,
+    phase: watch::Sender<Phase>,
+    /// Grows when trust changed: inbound connections of revoked peers end.
+    pub(crate) trust_epoch: watch::Sender<u64>,
+    /// Connections that are open; read by other threads.
+    pub(crate) open: Arc<AtomicUsize>,
+}
+
+/// A plan in force on this thread.
+pub(crate) struct Active {
+    pub(crate) compiled: Arc<Compiled>,
+    /// In the order of the plan's upstreams.
+    pub(crate) callees: Vec<Rc<Callee>>,
+    /// The service beside which we run.
+    pub(crate) local: Option<Rc<Callee>>,
+}
+
+/// Whom a request goes to, and how.
+pub(crate) struct Callee {
+    pub(crate) upstream: Rc<Upstream>,
+    pub(crate) plan: UpstreamPlan,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) kind: CalleeKind,
+}
+
+/// What a callee is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CalleeKind {
+    /// Behind its sidecars.
+    Mesh,
+    /// Elsewhere.
+    Url,
+    /// The service beside which we run.
+    Local,
+}
+
+impl Worker {
+    /// A worker without a plan.
+    pub(crate) fn new(shared: Arc<Shared>, open: Arc<AtomicUsize>) -> Rc<Self> {
+        Rc::new(Worker {
+            timer: Timer::new(shared.clock.clone()),
+            rng: RefCell::new(Rng::from_process()),
+            stats: RefCell::new(Stats::default()),
+            shared,
+            active: RefCell::new(None),
+            upstreams: RefCell::new(HashMap::new()),
+            externals: RefCell::new(HashMap::new()),
+            endpoints: RefCell::new(None),
+            lookups: RefCell::new(Vec::new()),
+            phase: watch::Sender::new(Phase::Serving),
+            trust_epoch: watch::Sender::new(0),
+            open,
+        })
+    }
+
+    /// The plan in force. An exchange takes it once and keeps it.
+    pub(crate) fn active(&self) -> Option<Rc<Active>> {
+        self.active.borrow().clone()
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
+    pub(crate) fn mesh(&self) -> Option<Arc<MeshTls>> {
+        self.shared.mesh.load_full()
+    }
+
+    pub(crate) fn mesh_server(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.shared.mesh_server.load_full()
+    }
+
+    pub(crate) fn outside_tls(&self, alpn: &[u8]) -> Arc<rustls::ClientConfig> {
+        let outside = &self.shared.outside;
+        Arc::clone(if alpn == connect::HTTP2 { &outside.http2 } else { &outside.http1 })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub(crate) fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Does what another thread asked for.
+    pub(crate) fn obey(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Plan(compiled) => self.activate(compiled),
+            Command::Endpoints(endpoints) => {
+                *self.endpoints.borrow_mut() = Some(endpoints);
+                if let Some(active) = self.active() {
+                    self.list_instances(&active);
+                }
+            }
+            Command::Trust => self.trust_changed(),
+            Command::Collect(reply) => {
+                let mut stats = self.stats.borrow().clone();
+                for upstream in self.upstreams.borrow().values() {
+                    upstream.states(&mut stats.endpoints);
+                }
+                // Whoever asked may have given up.
+                let _ = reply.send(stats);
+            }
+            Command::Phase(phase) => {
+                self.phase.send_if_modified(|now| {
+                    let later = phase > *now;
+                    *now = phase.max(*now);
+                    later
+                });
+            }
+        }
+    }
+
+    fn trust_changed(&self) {
+        self.trust_epoch.send_modify(|epoch| *epoch += 1);
+        for upstream in self.upstreams.borrow().values() {
+            upstream.reconnect();
+        }
+    }
+
+    fn activate(self: &Rc<Self>, compiled: Arc<Compiled>) {
+        for lookup in self.lookups.borrow_mut().drain(..) {
+            lookup.abort();
+        }
+        let mut kept = HashMap::new();
+        let mut callees = Vec::new();
+        for (plan, numbers) in compiled.plan.upstreams.iter().zip(&compiled.upstreams) {
+            let upstream = self.upstream(plan, &mut kept);
+            let kind = if plan.reach == Reach::Mesh { CalleeKind::Mesh } else { CalleeKind::Url };
+            if let Reach::Url { tls, host, port, .. } = &plan.reach {
+                self.look_up(&upstream, *tls, host, *port);
+            }
+            let operations = Arc::clone(&numbers.operations);
+            callees.push(Rc::new(Callee { upstream, plan: plan.clone(), operations, kind }));
+        }
+        let local = compiled.sidecar().and_then(|(plan, sidecar)| {
+            let plan = local_plan(plan);
+            let port = self.shared.service_port?;
+            let upstream = self.upstream(&plan, &mut kept);
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+            upstream.update(&[single("local", address, Target::Plain)], self.timer.now());
+            let operations = Arc::clone(&sidecar.inbound);
+            Some(Rc::new(Callee { upstream, plan, operations, kind: CalleeKind::Local }))
+        });
+        *self.upstreams.borrow_mut() = kept;
+        self.externals.borrow_mut().clear();
+        let active = Rc::new(Active { compiled, callees, local });
+        self.list_instances(&active);
+        *self.active.borrow_mut() = Some(active);
+    }
+
+    /// The upstream of this name as it was, or a new one.
+    fn upstream(&self, plan: &UpstreamPlan, kept: &mut HashMap<String, Rc<Upstream>>) -> Rc<Upstream> {
+        // Another way to reach it is another upstream: its endpoints mean something else.
+        let key = format!("{}|{:?}", plan.name, plan.reach);
+        let upstream = match self.upstreams.borrow().get(&key) {
+            Some(upstream) => {
+                upstream.reconfigure(plan, self.timer.now());
+                Rc::clone(upstream)
+            }
+            None => Rc::new(Upstream::new(plan, self.names().intern(&plan.name))),
+        };
+        kept.insert(key, Rc::clone(&upstream));
+        upstream
+    }
+
+    fn list_instances(&self, active: &Active) {
+        let Some(endpoints) = self.endpoints.borrow().clone() else { return };
+        let Ok(domain) = TrustDomain::parse(&active.compiled.plan.trust_domain) else { return };
+        for callee in active.callees.iter().filter(|callee| callee.kind == CalleeKind::Mesh) {
+            let Ok(id) = SpiffeId::of_service(&domain, &callee.plan.name) else { continue };
+            let of_callee = endpoints.instances.iter().filter(|one| one.service == callee.plan.name);
+            let listed: Vec<Listed> =
+                of_callee.filter_map(|one| Listed::from_wire(one, Target::Mesh(id.clone()))).collect();
+            callee.upstream.update(&listed, self.timer.now());
+        }
+    }
+
+    fn look_up(self: &Rc<Self>, upstream: &Rc<Upstream>, tls: bool, host: &str, port: Option<u16>) {
+        let task =
+            lookup::keep_listed(Rc::clone(self), Rc::clone(upstream), lookup::Name::new(tls, host, port));
+        self.lookups.borrow_mut().push(tokio::task::spawn_local(task).abort_handle());
+    }
+
+    /// A declared outside host as a callee.
+    pub(crate) fn external(self: &Rc<Self>, host: &str, port: u16) -> Rc<Callee> {
+        let key = (host.to_owned(), port);
+        if let Some(callee) = self.externals.borrow().get(&key) {
+            return Rc::clone(callee);
+        }
+        let reach = Reach::Url { tls: false, host: host.to_owned(), port: Some(port), prefix: String::new() };
+        let plan = plain_plan(&format!("{host}:{port}"), reach, Protocol::Http);
+        let upstream = Rc::new(Upstream::new(&plan, self.names().intern("external")));
+        self.look_up(&upstream, false, host, Some(port));
+        let callee = Rc::new(Callee {
+            upstream,
+            plan,
+            operations: Arc::new(Operations::default()),
+            kind: CalleeKind::Url,
+        });
+        let mut externals = self.externals.borrow_mut();
+        if externals.len() < EXTERNALS_MAX {
+            externals.insert(key, Rc::clone(&callee));
+        }
+        callee
+    }
+
+    /// Periodic work: closes idle connections whose time is over.
+    pub(crate) async fn tidy(&self) {
+        loop {
+            self.timer.sleep(Duration::from_secs(1)).await;
+            for upstream in self.upstreams.borrow().values() {
+                upstream.tidy(self.timer.now());
+            }
+        }
+    }
+}
+
+/// An endpoint that is always ready: whether it is, is seen by trying.
+pub(crate) fn single(instance: &str, address: SocketAddr, target: Target) -> Listed {
+    Listed {
+        instance: instance.into(),
+        address,
+        version: "v1".to_owned(),
+        readiness: Readiness::Ready,
+        target,
+    }
+}
+
+/// Toward the local service nothing is retried: the caller's side does that, once, where it can choose another instance.
+fn local_plan(sidecar: &SidecarPlan) -> UpstreamPlan {
+    let mut plan = plain_plan(&sidecar.service, Reach::Mesh, sidecar.inbound.protocol);
+    plan.name = format!("{} (local)", sidecar.service);
+    plan.resilience.limit = sidecar.inbound.limit;
+    plan.operations = sidecar.inbound.operations.clone();
+    plan
+}
+
+fn plain_plan(name: &str, reach: Reach, protocol: Protocol) -> UpstreamPlan {
+    UpstreamPlan {
+        name: name.to_owned(),
+        origin: Origin::default(),
+        reach,
+        protocol,
+        balance: Balance::LeastLoaded,
+        versions: Vec::new(),
+        resilience: ResiliencePlan {
+            timeout_ms: defaults::TIMEOUT_MS,
+            timeout_whole: false,
+            per_try_timeout_ms: None,
+            connect_timeout_ms: defaults::CONNECT_TIMEOUT_MS,
+            retries: 0,
+            backoff_ms: defaults::BACKOFF_MS,
+            retry_budget_percent: defaults::RETRY_BUDGET_PERCENT,
+            retry_budget_floor: defaults::RETRY_BUDGET_FLOOR,
+            breaker_failures: u32::MAX,
+            breaker_success_percent: 0,
+            limit: LimitPlan { open: defaults::LIMIT_OPEN, queued: defaults::LIMIT_QUEUED },
+            fallback: None,
+        },
+        operations: Vec::new(),
+    }
+}
