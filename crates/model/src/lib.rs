@@ -10,6 +10,7 @@ pub mod code;
 mod compile;
 pub mod defaults;
 pub mod derive;
+pub mod explain;
 pub mod finding;
 pub mod grammar;
 mod load;

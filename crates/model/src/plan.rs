@@ -122,7 +122,8 @@ pub struct RoutePlan {
     pub query: Vec<FieldMatch>,
     /// What happens.
     pub action: ActionPlan,
-    /// Whole exchange; the gateway's where absent. Always said by the manifest, so it covers the response's body too.
+    /// Whole exchange, in place of the gateway's (also where that one is shorter); absent: the gateway's. Always said by
+    /// the manifest, so it covers the response's body too.
     pub timeout_ms: Option<u64>,
     /// Edits of the request's fields.
     #[serde(default)]
@@ -415,8 +416,8 @@ pub struct VersionPlan {
 pub struct ResiliencePlan {
     /// Time limit of an exchange toward this upstream.
     pub timeout_ms: u64,
-    /// Whether the manifest said the limit. Then it covers the exchange to the last byte of the response, together with
-    /// every other limit that was said (the shortest wins). A default ends with the response's head, so that it never
+    /// Whether the manifest said the limit. Then it covers the exchange to the last byte of the response; where route (or
+    /// gateway) and upstream both say one, the shorter holds. A default ends with the response's head, so that it never
     /// cuts server-sent events, long downloads or gRPC streams (those have the idle limit), and gives way to a limit
     /// that was said elsewhere (route, gateway, upstream). A deadline of the downstream always holds.
     #[serde(default)]

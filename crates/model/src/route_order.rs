@@ -27,6 +27,21 @@ pub fn precedence(a: &RoutePlan, b: &RoutePlan) -> Ordering {
         .then_with(|| a.origin.cmp(&b.origin))
 }
 
+/// Why `a` goes before `b`, for people: which rule of [`precedence`] decides.
+pub fn decided_by(a: &RoutePlan, b: &RoutePlan) -> &'static str {
+    if path_order(&a.path, &b.path) != Ordering::Equal {
+        "its path is less specific"
+    } else if method_rank(a.method.as_deref()) != method_rank(b.method.as_deref()) {
+        "its method is less specific"
+    } else if host_rank(a.host.as_deref()) != host_rank(b.host.as_deref()) {
+        "its host is less specific"
+    } else if fields_rank(&a.headers) != fields_rank(&b.headers) {
+        "it asks for fewer fields"
+    } else {
+        "it asks for fewer query parameters"
+    }
+}
+
 /// Whether some request matches both routes and rules 1 to 4 do not say which one wins, or only by counting.
 pub fn overlap(a: &RoutePlan, b: &RoutePlan) -> bool {
     same_shape(&a.path, &b.path)

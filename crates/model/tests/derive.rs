@@ -1,4 +1,5 @@
-//! Golden cases of what is derived: `derive/NAME/weft.yaml` ⇒ `plan.json`. `WEFT_BLESS=1` writes the expected files anew;
+//! Golden cases of what is derived: `derive/NAME/weft.yaml` ⇒ `plan.json`, and `questions.txt` (a request on each line, its
+//! fields behind `|`) ⇒ `explain.txt`. `WEFT_BLESS=1` writes the expected files anew;
 //! a review reads the difference.
 
 mod support;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use support::{Folder, expect_file};
 use weft_model::Compiled;
+use weft_model::explain::{Question, explain};
 use weft_model::plan::{Plans, RolePlan};
 use weft_model::render::{self, Style};
 
@@ -53,6 +55,34 @@ fn every_case_gives_its_plans() {
             wrong.extend(expect_file(&folder(&name).join("plan.json"), &text));
         }
     }
+    assert!(wrong.is_empty(), "{}\n(WEFT_BLESS=1 writes what is expected anew)", wrong.join("\n"));
+}
+
+#[test]
+fn every_question_is_answered() {
+    let mut wrong = Vec::new();
+    let mut asked = 0;
+    for (name, path) in cases() {
+        let Ok(questions) = fs::read_to_string(folder(&name).join("questions.txt")) else { continue };
+        let compiled = compile(&path);
+        let (model, plans) = (compiled.model.unwrap(), plans(&name, &path));
+        let mut text = String::new();
+        for question in questions.lines().filter(|line| !line.starts_with('#')) {
+            let mut parts = question.split('|').map(|part| part.trim().to_owned());
+            let request = parts.next().unwrap();
+            let answer = Question::read(&request, &parts.collect::<Vec<_>>())
+                .and_then(|question| explain(&model, &plans, &question))
+                .unwrap_or_else(|error| panic!("{name}: {question}: {error}"));
+            asked += 1;
+            text.push_str(&format!("## {question}\n{answer}\n"));
+            assert!(
+                serde_json::to_value(&answer).unwrap()["outcome"]["kind"].is_string(),
+                "{name}: {question}"
+            );
+        }
+        wrong.extend(expect_file(&folder(&name).join("explain.txt"), &text));
+    }
+    assert!(asked >= 40, "{asked} questions");
     assert!(wrong.is_empty(), "{}\n(WEFT_BLESS=1 writes what is expected anew)", wrong.join("\n"));
 }
 

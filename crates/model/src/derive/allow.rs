@@ -95,16 +95,11 @@ pub(crate) fn forwarded(route: &Route, target: &Target) -> EndpointPattern {
     EndpointPattern::Http { method: key.method.clone(), path, query: None }
 }
 
-/// A route's path with its literal beginning replaced.
+/// A route's path with its literal beginning replaced; a slash at the end of the new beginning does not count.
 pub(crate) fn rewritten(path: &PathPattern, prefix: &str) -> PathPattern {
     let literal = |segment: &&Segment| matches!(segment, Segment::Literal(_));
     let rest = path.segments.iter().skip_while(literal).cloned();
     let front =
         prefix.split('/').filter(|part| !part.is_empty()).map(|part| Segment::Literal(part.to_owned()));
-    let mut segments: Vec<Segment> = front.chain(rest).collect();
-    let all_literal = path.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));
-    if all_literal && prefix.len() > 1 && prefix.ends_with('/') {
-        segments.push(Segment::Literal(String::new()));
-    }
-    PathPattern { segments }
+    PathPattern { segments: front.chain(rest).collect() }
 }
