@@ -192,10 +192,15 @@ pub fn excerpt(text: &str) -> String {
     const CHARS_MAX: usize = 60;
     let mut cut = String::new();
     for c in text.chars().take(CHARS_MAX) {
-        if c.is_control() || c == '\u{feff}' { cut.extend(c.escape_unicode()) } else { cut.push(c) }
+        if c.is_control() || turns(c) { cut.extend(c.escape_unicode()) } else { cut.push(c) }
     }
     if text.chars().nth(CHARS_MAX).is_some() {
         cut.push('…');
     }
     cut
+}
+
+/// Invisible characters, and those that turn the direction of text: a name could be shown as another.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -4,10 +4,11 @@
 //! rendering holds: it is cut to its first line and to the file, because a finding about a whole section must not print
 //! the section.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Severity, Span};
@@ -46,12 +47,11 @@ fn report<'a>(finding: &'a Finding, sources: &'a Sources) -> Vec<Group<'a>> {
         Severity::Warning => Level::WARNING,
         Severity::Advice => Level::INFO.with_name("advice"),
     };
-    let mut group = level
-        .primary_title(finding.message.as_str())
-        .id(finding.code.as_str())
-        .elements(snippet(finding.span, &finding.label, AnnotationKind::Primary, sources));
+    let group = level.primary_title(finding.message.as_str()).id(finding.code.as_str());
+    let mut group =
+        excerpt(Group::with_title(group), finding.span, &finding.label, AnnotationKind::Primary, sources);
     for note in &finding.notes {
-        group = group.elements(snippet(note.span, &note.text, AnnotationKind::Context, sources));
+        group = excerpt(group, note.span, &note.text, AnnotationKind::Context, sources);
     }
     if let Some(remedy) = &finding.remedy {
         group = group.element(Level::HELP.message(remedy.as_str()));
@@ -59,29 +59,41 @@ fn report<'a>(finding: &'a Finding, sources: &'a Sources) -> Vec<Group<'a>> {
     vec![group]
 }
 
-fn snippet<'a>(
+/// Longest part of a line that is shown before and behind a place, in bytes.
+const AROUND_BYTES_MAX: usize = 500;
+
+/// The place and the line around it.
+fn excerpt<'a>(
+    group: Group<'a>,
     span: Span,
     label: &'a str,
     kind: AnnotationKind,
     sources: &'a Sources,
-) -> Option<Snippet<'a, Annotation<'a>>> {
-    let source = sources.get(span.file)?;
-    let (line, line_start) = line_of(source, span)?;
+) -> Group<'a> {
+    let Some(source) = sources.get(span.file) else { return group };
+    let path = sources.shown(source);
+    let line_number = span.line as usize;
+    let origin = || Origin::path(path.clone()).line(line_number).char_column(span.column as usize);
+    let Some((line, line_start)) = line_of(source, span).filter(|(line, _)| !line.is_empty()) else {
+        return group.element(origin());
+    };
     let range = shown(line, line_start, span);
     let label = (!label.is_empty()).then_some(label);
-    let annotation = kind.span(range).label(label);
-    Some(
-        Snippet::source(line)
-            .path(source.path.as_str())
-            .line_start(span.line as usize)
-            .annotation(annotation),
-    )
+    if line.len() <= 2 * AROUND_BYTES_MAX {
+        let snippet = Snippet::source(printable(line)).path(path).line_start(line_number);
+        return group.element(snippet.annotation(kind.span(range).label(label)));
+    }
+    // Of a line that is a whole file, only what is around the place: then the column has to be said.
+    let first = boundary(line, range.start.saturating_sub(AROUND_BYTES_MAX));
+    let last = boundary(line, (range.start + AROUND_BYTES_MAX).min(line.len()));
+    let range = range.start - first..range.end.min(last) - first;
+    let snippet = Snippet::source(printable(&line[first..last])).line_start(line_number);
+    group.element(origin()).element(snippet.annotation(kind.span(range).label(label)))
 }
 
 /// The line that a span starts in, and where it starts.
 fn line_of(source: &Source, span: Span) -> Option<(&str, usize)> {
-    let at = (span.start as usize).min(source.text.len());
-    let at = (0..=at).rev().find(|at| source.text.is_char_boundary(*at))?;
+    let at = boundary(&source.text, span.start as usize);
     let start = source.text[..at].rfind('\n').map_or(0, |at| at + 1);
     let end = source.text[at..].find('\n').map_or(source.text.len(), |length| at + length);
     let line = source.text[start..end].trim_end_matches('\r');
@@ -92,14 +104,27 @@ fn line_of(source: &Source, span: Span) -> Option<(&str, usize)> {
 
 /// The part of a line that a span covers, at least nothing.
 fn shown(line: &str, line_start: usize, span: Span) -> Range<usize> {
-    let boundary = |at: usize| {
-        let at = at.saturating_sub(line_start).min(line.len());
-        (0..=at).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0)
-    };
-    let start = boundary(span.start as usize);
-    let end = boundary(span.end as usize).max(start);
+    let start = boundary(line, (span.start as usize).saturating_sub(line_start));
+    let end = boundary(line, (span.end as usize).saturating_sub(line_start)).max(start);
     let kept = line[start..end].trim_end().len();
     start..start + kept
+}
+
+/// The nearest boundary of a character at or before `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// A line whose characters cannot speak to the terminal. The renderer shows C0 controls by their pictures and marks what
+/// turns the direction of text; C1 controls are left, and are as long as what replaces them here.
+fn printable(line: &str) -> Cow<'_, str> {
+    if line.contains(|c: char| ('\u{80}'..='\u{9f}').contains(&c)) {
+        Cow::Owned(
+            line.chars().map(|c| if ('\u{80}'..='\u{9f}').contains(&c) { '\u{b7}' } else { c }).collect(),
+        )
+    } else {
+        Cow::Borrowed(line)
+    }
 }
 
 /// All findings as a JSON array.
@@ -127,10 +152,13 @@ fn finding_json(finding: &Finding, sources: &Sources) -> Value {
 
 fn place_json(span: Span, sources: &Sources) -> Value {
     json!({
-        "file": sources.get(span.file).map(|source| source.path.as_str()),
+        "file": sources.get(span.file).map(|source| sources.shown(source)),
         "line": span.line,
         "column": span.column,
         "start_byte": span.start,
         "end_byte": span.end,
     })
 }
+
+#[cfg(test)]
+mod tests;

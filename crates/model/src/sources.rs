@@ -27,6 +27,11 @@ pub trait Files {
     /// # Errors
     /// Why there are none. A file that is longer than `bytes_max` may be cut behind it or refused.
     fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileError>;
+
+    /// What stands before a path where people see it, such as `examples/shop/`; empty where that is nothing.
+    fn folder(&self) -> String {
+        String::new()
+    }
 }
 
 /// Why a file cannot be read.
@@ -44,6 +49,7 @@ pub enum FileError {
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     files: Vec<Source>,
+    folder: String,
 }
 
 /// One file.
@@ -56,6 +62,16 @@ pub struct Source {
 }
 
 impl Sources {
+    /// No files yet. `folder` stands before their paths where people see them.
+    pub fn new(folder: String) -> Self {
+        Sources { files: Vec::new(), folder }
+    }
+
+    /// The path of a file as people see it.
+    pub fn shown(&self, source: &Source) -> String {
+        format!("{}{}", self.folder, source.path)
+    }
+
     /// Adds a file; bytes beyond [`FILE_BYTES_MAX`] are not kept.
     pub fn add(&mut self, path: &str, bytes: &[u8]) -> FileId {
         let kept = &bytes[..bytes.len().min(FILE_BYTES_MAX)];
@@ -95,7 +111,7 @@ pub fn gather(files: &dyn Files, main: &str, overlay: Option<&str>, environment:
     let gatherer = Gatherer {
         files,
         environment,
-        sources: Sources::default(),
+        sources: Sources::new(files.folder()),
         findings: Vec::new(),
         whole: true,
         seen: Vec::new(),
@@ -161,7 +177,7 @@ impl Gatherer<'_> {
                         "create it beside the main file, or give `--env` another name"
                     }
                     (Some(_), _) => "correct the path; it is relative to the file that names it",
-                    (None, _) => "name the file with `--file`, or write a first one: see the examples",
+                    (None, _) => "name the manifest, or the folder with its `weft.yaml`, by `--file PATH`",
                 };
                 self.findings.push(Finding::error(missing, span, message).remedy(remedy));
                 return None;
@@ -258,13 +274,13 @@ impl Gatherer<'_> {
 
 /// Sorts, removes what is said twice, and cuts at [`FINDINGS_MAX`].
 pub(crate) fn tidy(findings: &mut Vec<Finding>) {
+    findings.retain(|finding| finding.code != Code::TooManyFindings);
     crate::finding::sort(findings);
     findings.dedup();
     if findings.len() > FINDINGS_MAX {
-        let more = findings.len() - FINDINGS_MAX;
         findings.truncate(FINDINGS_MAX);
         let last = findings.last().map_or(Span::default(), |finding| finding.span);
-        let message = format!("{more} more findings are not shown");
+        let message = format!("there are more than {FINDINGS_MAX} findings, and the rest is not shown");
         let finding = Finding::new(Code::TooManyFindings, Severity::Error, last, message);
         findings.push(finding.remedy("correct the first ones and check again"));
     }

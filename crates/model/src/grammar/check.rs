@@ -5,6 +5,7 @@
 
 use crate::code::Code;
 use crate::finding::{Finding, Span, did_you_mean, excerpt};
+use crate::sources::FINDINGS_MAX;
 use crate::yaml::{Entry, Kind, Node, Scalar, Text};
 
 use super::lexical::Mistake;
@@ -104,6 +105,10 @@ impl Checker<'_> {
     }
 
     fn known(&mut self, entry: &Entry, object: &'static Object, place: &Place) {
+        // Looking for what was meant costs; nobody reads that many findings.
+        if self.findings.len() > FINDINGS_MAX {
+            return;
+        }
         let name = entry.key.scalar.text.as_str();
         if let Some(key) = object.key(name) {
             self.shape(&entry.value, &key.shape, &place.below(name));

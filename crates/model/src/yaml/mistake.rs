@@ -12,7 +12,7 @@ use super::{FILE_BYTES_MAX, clamp};
 pub(super) fn decode(file: FileId, bytes: &[u8]) -> Result<&str, Box<Finding>> {
     let start = Span { file, start: 0, end: 0, line: 1, column: 1 };
     if bytes.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", bytes.len());
+        let message = format!("the file has more than {FILE_BYTES_MAX} bytes");
         let remedy = "split it into files and `include` them";
         return Err(Box::new(Finding::error(Code::FileTooLarge, start, message).remedy(remedy)));
     }

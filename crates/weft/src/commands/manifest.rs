@@ -66,6 +66,10 @@ impl Files for Folder {
         file.take(bytes_max as u64).read_to_end(&mut bytes).map_err(other)?;
         Ok(bytes)
     }
+
+    fn folder(&self) -> String {
+        if self.root == Path::new(".") { String::new() } else { format!("{}/", self.root.display()) }
+    }
 }
 
 /// The environment that `${NAME}` is filled in from. What is not UTF-8 cannot be named there.
