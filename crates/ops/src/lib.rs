@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod data_dir;
 pub mod inherit;
 pub mod keep;
 pub mod supervisor;

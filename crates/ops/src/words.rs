@@ -24,6 +24,9 @@ pub struct RoleStart {
     pub bootstrap: Bootstrap,
     /// The system's data directory; the last good plan is `plans/<instance>.json` in it.
     pub data_dir: PathBuf,
+    /// The manifest's folder: certificates of the edge are named relative to it.
+    #[serde(default)]
+    pub manifest_dir: PathBuf,
     /// The service beside which a sidecar runs; absent for the gateway.
     pub service: Option<LocalService>,
     /// How to drain on SIGTERM.
@@ -36,10 +39,17 @@ pub struct RoleStart {
 pub struct LocalService {
     /// Where it listens on `127.0.0.1`; what inbound exchanges are forwarded to and probes are sent to.
     pub port: u16,
+    /// Version of the service, e.g. `v1`.
+    #[serde(default = "base_version")]
+    pub version: String,
     /// It was not started by us (`--mine`), so that nothing is known of its processes: the outbound listeners take
     /// whoever comes from this machine, and the isolation tier is reported as `none`.
     #[serde(default)]
     pub foreign: bool,
+}
+
+fn base_version() -> String {
+    weft_model::defaults::BASE_VERSION.to_owned()
 }
 
 /// How long the parts of a drain may take; see `weft_stdx::drain`.

@@ -226,6 +226,27 @@ fn comm(pid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
+/// Who listens on a TCP port of this machine, for people: `python3 (process 4711)`. `None` where that cannot be seen, for
+/// instance because it is another user's. Looks through all processes: only for an error that is shown.
+pub fn listener(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listening_inode(table, port))?;
+    let pid = stranger(&format!("socket:[{inode}]"))?;
+    let name: String = comm(pid)?.chars().filter(|c| !c.is_control()).collect();
+    Some(format!("{name} (process {pid})"))
+}
+
+/// The inode of a listening socket, from `proc_net(5)`: `sl local remote state … uid timeout inode`.
+fn listening_inode(table: &str, port: u16) -> Option<u32> {
+    let suffix = format!(":{port:04X}");
+    let table = fs::read_to_string(table).ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, state) = (fields.next()?, fields.nth(1)?);
+        // 0A is TCP_LISTEN.
+        if local.ends_with(&suffix) && state == "0A" { fields.nth(5)?.parse().ok() } else { None }
+    })
+}
+
 /// Every process that descends from `root`, parents before children, without `root`; at most `most`.
 ///
 /// A process that forks while it is looked at may be missed; whoever must not miss one asks again.

@@ -41,10 +41,10 @@ pub enum Kind {
 /// What must be there before a unit starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// This unit is up, at every start; and it stays until this one is gone.
-    Unit(UnitId),
+    /// Some unit of this group is up, at every start; and one stays until this one is gone.
+    Always(String),
     /// Some unit of this group is up, at the first start. When the whole system stops, its units stay until this one is gone.
-    Group(String),
+    First(String),
     /// This unit is gone: it holds what this one wants.
     Gone(UnitId),
 }
@@ -54,8 +54,8 @@ pub enum Need {
 pub struct UnitSpec {
     /// What it is.
     pub kind: Kind,
-    /// The group that it belongs to: for a service, its name.
-    pub group: Option<String>,
+    /// The groups that it belongs to: others need a group, not a unit, so that a unit can be replaced.
+    pub groups: Vec<String>,
     /// What must be there first.
     pub needs: Vec<Need>,
     /// These leave once this one is up.
@@ -173,7 +173,7 @@ impl Machine {
         Self { units: BTreeMap::new(), next_id: 0, rng, settled: false, stopping: false, finished: false }
     }
 
-    /// The id that the next added unit gets, for specs that refer to each other.
+    /// Adds a unit; it starts with the next event, once what it needs is there.
     pub fn add(&mut self, spec: UnitSpec) -> UnitId {
         let id = UnitId(self.next_id);
         self.next_id += 1;
@@ -400,35 +400,44 @@ impl Machine {
 
     /// Whether a leaving unit must stay a while for others.
     fn held(&self, id: UnitId, unit: &Unit) -> bool {
-        let needed = |need: &Need| match need {
-            Need::Unit(needed) => *needed == id && unit.spec.kind != Kind::Build,
-            Need::Group(group) => self.stopping && unit.spec.group.as_ref() == Some(group),
+        if matches!(unit.state, State::Stopping { .. } | State::Killed) {
+            return false;
+        }
+        let mut others = self.units.iter().filter(|(other, _)| **other != id).map(|(_, it)| it);
+        others.any(|other| {
+            other.has_process() && other.spec.needs.iter().any(|need| self.holds(id, unit, need))
+        })
+    }
+
+    /// Whether this need of another unit keeps `unit` here.
+    fn holds(&self, id: UnitId, unit: &Unit, need: &Need) -> bool {
+        match need {
+            Need::Always(group) => unit.is_of(group) && !self.serves_beside(id, group),
+            Need::First(group) => self.stopping && unit.is_of(group),
             Need::Gone(_) => false,
-        };
-        let not_yet = !matches!(unit.state, State::Stopping { .. } | State::Killed);
-        not_yet
-            && self
-                .units
-                .iter()
-                .any(|(other, it)| *other != id && it.has_process() && it.spec.needs.iter().any(needed))
+        }
+    }
+
+    /// Whether another unit of the group serves and stays.
+    fn serves_beside(&self, id: UnitId, group: &str) -> bool {
+        self.units.iter().any(|(other, it)| *other != id && it.is_of(group) && it.serves() && !it.leaving)
     }
 
     fn met(&self, unit: &Unit, need: &Need) -> bool {
+        let serves = |group: &str| self.units.values().any(|other| other.is_of(group) && other.serves());
         match need {
-            Need::Unit(id) => self.units.get(id).is_some_and(Unit::serves),
-            Need::Group(group) => {
-                unit.was_up
-                    || self
-                        .units
-                        .values()
-                        .any(|other| other.spec.group.as_ref() == Some(group) && other.serves())
-            }
+            Need::Always(group) => serves(group),
+            Need::First(group) => unit.was_up || serves(group),
             Need::Gone(id) => !self.units.contains_key(id),
         }
     }
 }
 
 impl Unit {
+    fn is_of(&self, group: &str) -> bool {
+        self.spec.groups.iter().any(|known| known == group)
+    }
+
     fn serves(&self) -> bool {
         matches!(self.state, State::Up { .. } | State::Built)
     }

@@ -5,13 +5,17 @@ use super::*;
 fn spec(kind: Kind, group: &str, needs: Vec<Need>) -> UnitSpec {
     UnitSpec {
         kind,
-        group: Some(group.to_owned()),
+        groups: vec![group.to_owned()],
         needs,
         replaces: Vec::new(),
         start_limit: Duration::from_secs(60),
         retire_limit: Duration::from_secs(5),
         stop_limit: Duration::from_secs(10),
     }
+}
+
+fn always(group: &str) -> Need {
+    Need::Always(group.to_owned())
 }
 
 fn at(ms: u64) -> Tick {
@@ -32,15 +36,15 @@ struct Shop {
 fn shop() -> Shop {
     let mut machine = Machine::new(Rng::seeded(1));
     let control = machine.add(spec(Kind::Role, "weft-control", vec![]));
-    let users_sidecar = machine.add(spec(Kind::Role, "users sidecar", vec![Need::Unit(control)]));
-    let users = machine.add(spec(Kind::Service, "users", vec![Need::Unit(users_sidecar)]));
-    let orders_sidecar = machine.add(spec(Kind::Role, "orders sidecar", vec![Need::Unit(control)]));
+    let users_sidecar = machine.add(spec(Kind::Role, "users sidecar", vec![always("weft-control")]));
+    let users = machine.add(spec(Kind::Service, "users", vec![always("users sidecar")]));
+    let orders_sidecar = machine.add(spec(Kind::Role, "orders sidecar", vec![always("weft-control")]));
     let orders = machine.add(spec(
         Kind::Service,
         "orders",
-        vec![Need::Unit(orders_sidecar), Need::Group("users".to_owned())],
+        vec![always("orders sidecar"), Need::First("users".to_owned())],
     ));
-    let all = vec![Need::Unit(control), Need::Group("users".to_owned()), Need::Group("orders".to_owned())];
+    let all = vec![always("weft-control"), Need::First("users".to_owned()), Need::First("orders".to_owned())];
     let gateway = machine.add(spec(Kind::Role, "weft-gateway", all));
     Shop { machine, control, users_sidecar, users, orders_sidecar, orders, gateway }
 }
@@ -63,7 +67,7 @@ fn each_starts_when_what_it_needs_is_up_and_what_is_independent_starts_together(
     assert_eq!(machine.handle(at(0), Event::Tick), [Start(control)]);
     assert_eq!(machine.handle(at(1), Event::Up(control)), [Start(users_sidecar), Start(orders_sidecar)]);
     assert_eq!(machine.handle(at(2), Event::Up(orders_sidecar)), [], "orders needs users first");
-    assert_eq!(machine.missing(orders), [Need::Group("users".to_owned())]);
+    assert_eq!(machine.missing(orders), [Need::First("users".to_owned())]);
     assert_eq!(machine.handle(at(3), Event::Up(users_sidecar)), [Start(users)]);
     assert_eq!(machine.handle(at(4), Event::Up(users)), [Start(orders)]);
     assert_eq!(machine.handle(at(5), Event::Up(orders)), [Start(gateway)]);
@@ -167,8 +171,8 @@ fn a_first_start_that_fails_too_often_or_takes_too_long_is_given_up_once() {
 fn a_build_runs_once_for_all_who_need_it_and_its_failure_is_final() {
     let mut machine = Machine::new(Rng::seeded(4));
     let build = machine.add(spec(Kind::Build, "build", vec![]));
-    let one = machine.add(spec(Kind::Service, "one", vec![Need::Unit(build)]));
-    let two = machine.add(spec(Kind::Service, "two", vec![Need::Unit(build)]));
+    let one = machine.add(spec(Kind::Service, "one", vec![always("build")]));
+    let two = machine.add(spec(Kind::Service, "two", vec![always("build")]));
     assert_eq!(machine.handle(at(0), Event::Tick), [Action::Start(build)]);
     assert_eq!(machine.handle(at(1), Event::Up(build)), [Action::Start(one), Action::Start(two)]);
     assert_eq!(machine.handle(at(2), Event::Ended(build)), [], "it is done");
@@ -182,10 +186,10 @@ fn a_build_runs_once_for_all_who_need_it_and_its_failure_is_final() {
 
 #[test]
 fn what_is_replaced_leaves_when_the_new_one_is_up_service_first_and_sidecar_last() {
-    let Shop { mut machine, control, users_sidecar, users, .. } = served();
+    let Shop { mut machine, users_sidecar, users, .. } = served();
     use Action::{Gone, Retire, Start, Stop};
-    let sidecar = machine.add(spec(Kind::Role, "users sidecar", vec![Need::Unit(control)]));
-    let mut new = spec(Kind::Service, "users", vec![Need::Unit(sidecar)]);
+    let sidecar = machine.add(spec(Kind::Role, "users sidecar 2", vec![always("weft-control")]));
+    let mut new = spec(Kind::Service, "users", vec![always("users sidecar 2")]);
     new.replaces = vec![users, users_sidecar];
     let new = machine.add(new);
     assert_eq!(machine.handle(at(100), Event::Tick), [Start(sidecar)]);
@@ -197,10 +201,22 @@ fn what_is_replaced_leaves_when_the_new_one_is_up_service_first_and_sidecar_last
 }
 
 #[test]
+fn a_role_is_replaced_under_those_who_need_it() {
+    let Shop { mut machine, users_sidecar, .. } = served();
+    use Action::{Gone, Start, Stop};
+    let mut new = spec(Kind::Role, "users sidecar", vec![always("weft-control")]);
+    new.replaces = vec![users_sidecar];
+    let new = machine.add(new);
+    assert_eq!(machine.handle(at(100), Event::Tick), [Start(new)]);
+    assert_eq!(machine.handle(at(101), Event::Up(new)), [Stop(users_sidecar)]);
+    assert_eq!(machine.handle(at(102), Event::Ended(users_sidecar)), [Gone(users_sidecar)]);
+}
+
+#[test]
 fn a_new_one_that_wants_what_the_old_one_holds_waits_for_its_end() {
-    let Shop { mut machine, users_sidecar, users, .. } = served();
+    let Shop { mut machine, users, .. } = served();
     use Action::{Gone, Retire, Start, Stop};
-    let new = machine.add(spec(Kind::Service, "users", vec![Need::Unit(users_sidecar), Need::Gone(users)]));
+    let new = machine.add(spec(Kind::Service, "users", vec![always("users sidecar"), Need::Gone(users)]));
     assert_eq!(machine.handle(at(100), Event::Leave(users)), [Retire(users)]);
     assert_eq!(machine.next_tick(), Some(at(5_100)), "callers get a limit, not for ever");
     assert_eq!(machine.handle(at(5_100), Event::Tick), [Stop(users)]);
