@@ -8,8 +8,6 @@
 //! `deadline` (how long) → `limit` (a place) → `balance` (which endpoint) → attempt → `breaker` (what it says of the
 //! endpoint) → `retry` (again?), which asks `budget` last.
 
-#![expect(dead_code, reason = "the cores are complete before every door of them is used")]
-
 pub(crate) mod breaker;
 pub(crate) mod budget;
 pub(crate) mod deadline;

@@ -19,13 +19,12 @@ pub(crate) struct Budget {
     window: Window,
     /// Free resends, and nothing.
     resends: Window,
-    refused: u64,
 }
 
 impl Budget {
     /// A budget of `percent` of the requests and `floor_per_s` retries a second on top.
     pub(crate) fn new(percent: u32, floor_per_s: u32) -> Self {
-        Self { percent, floor_per_s, window: Window::default(), resends: Window::default(), refused: 0 }
+        Self { percent, floor_per_s, window: Window::default(), resends: Window::default() }
     }
 
     /// Changes the shares; what was counted stays.
@@ -44,8 +43,6 @@ impl Budget {
         let granted = self.left(now) > 0;
         if granted {
             self.window.add(now, [0, 1]);
-        } else {
-            self.refused += 1;
         }
         granted
     }
@@ -70,11 +67,6 @@ impl Budget {
     fn allowed(&mut self, now: Tick) -> u64 {
         let [requests, _] = self.window.sums(now).map(u64::from);
         requests * u64::from(self.percent) / 100 + u64::from(self.floor_per_s) * u64::from(WINDOW_S)
-    }
-
-    /// Retries that it refused since the start, for the metrics.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused
     }
 }
 
@@ -105,7 +97,7 @@ mod tests {
             (0..requests).for_each(|_| budget.count_request(Tick::ZERO));
             assert_eq!(budget.left(Tick::ZERO), left, "{percent} % + {floor}/s of {requests}");
             let taken = (0..2_000).filter(|_| budget.try_take(Tick::ZERO)).count() as u64;
-            assert_eq!((taken, budget.refused()), (left, 2_000 - left));
+            assert_eq!(taken, left);
         }
     }
 

@@ -9,11 +9,6 @@ use std::time::Duration;
 
 use weft_stdx::clock::{Tick, whole_ms, whole_us};
 
-/// Name of our field: whole milliseconds that remain.
-pub(crate) const DEADLINE_FIELD: &str = "weft-deadline";
-/// Name of gRPC's field.
-pub(crate) const GRPC_TIMEOUT_FIELD: &str = "grpc-timeout";
-
 /// What a hop keeps for itself and the way back: so much, but never more than a tenth of what remains.
 const HOP_ALLOWANCE: Duration = Duration::from_millis(5);
 /// Digits of both fields: eight in gRPC's grammar, and in ours 10^8 ms, more than a day.
@@ -63,11 +58,6 @@ impl Deadline {
     /// Whether there is one.
     pub(crate) fn is_some(self) -> bool {
         self != Self::NONE
-    }
-
-    /// Whether it has passed.
-    pub(crate) fn passed(self, now: Tick) -> bool {
-        now >= self.0
     }
 
     /// What remains.
@@ -236,7 +226,7 @@ mod tests {
             assert_eq!(Deadline::earliest(now, limits).at(), Tick::from_ms(expected_ms), "{limits:?}");
         }
         let none = Deadline::earliest(now, [None, None, None]);
-        assert!(!none.is_some() && !none.passed(Tick::from_ms(u64::MAX / 2_000)));
+        assert!(!none.is_some());
         let attempt = none.attempt(now, None).unwrap();
         assert!(!attempt.travels() && !attempt.per_try);
         assert!(none.attempt(now, Some(ms(100))).unwrap().travels());

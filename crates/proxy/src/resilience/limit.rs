@@ -76,7 +76,6 @@ pub(crate) struct Bulkhead {
     nodes: Vec<Node>,
     /// Places left.
     left: Window,
-    refused: u64,
 }
 
 /// A ticket's state in a doubly linked list over a slab, so that leaving from the middle costs nothing and nothing
@@ -112,7 +111,6 @@ impl Bulkhead {
             free: NIL,
             nodes: Vec::new(),
             left: Window::default(),
-            refused: 0,
         }
     }
 
@@ -130,7 +128,6 @@ impl Bulkhead {
         } else {
             return Entry::Queued(self.push(deadline));
         };
-        self.refused += 1;
         let wait_s = wait.map_or(0, |wait| wait.as_secs() + 1);
         let wait_s = wait_s.clamp(*RETRY_AFTER_S.start(), *RETRY_AFTER_S.end());
         Entry::Refused { retry_after: Duration::from_secs(wait_s), why }
@@ -186,18 +183,15 @@ impl Bulkhead {
     }
 
     /// Places that are taken.
+    #[cfg(test)]
     pub(crate) fn open(&self) -> u32 {
         self.open
     }
 
     /// Tickets that wait.
+    #[cfg(test)]
     pub(crate) fn queued(&self) -> u32 {
         self.queued
-    }
-
-    /// Requests that it refused since the start.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused
     }
 
     /// Passes a place to the first that waits, or closes it.

@@ -19,8 +19,6 @@ use super::breaker::Verdict;
 use super::budget::Budget;
 use super::deadline::Deadline;
 
-/// Field with the number of the attempt, from 1, set by the hop that retries: later hops then do not.
-pub(crate) const ATTEMPT_FIELD: &str = "weft-attempt";
 /// A callee that asks to wait longer than this is not waited for: its answer is passed on, with its own hint.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// An endpoint that had this long and gave no answer by the deadline is to blame for it.
@@ -66,8 +64,6 @@ pub(crate) enum Outcome {
     Answered(u16),
     /// A gRPC response that is trailers only, with this `grpc-status`: nothing was passed on yet.
     GrpcStatus(u32),
-    /// The response began and then broke off. Part of it is with the caller.
-    BrokenOff,
     /// The exchange's deadline passed before the response's head came.
     DeadlinePassed {
         /// How long this attempt had been waiting for it.
@@ -82,7 +78,7 @@ impl Outcome {
     /// else a caller in a hurry could have any endpoint left out.
     pub(crate) fn verdict(self) -> Verdict {
         let failed = match self {
-            Self::NotSent | Self::NoResponse | Self::TryTimeout | Self::BrokenOff => true,
+            Self::NotSent | Self::NoResponse | Self::TryTimeout => true,
             Self::Answered(status) => status >= 500,
             // UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
             Self::GrpcStatus(status) => matches!(status, 2 | 4 | 13 | 14 | 15),
@@ -98,7 +94,7 @@ impl Outcome {
             Self::NotSent | Self::NotProcessed | Self::NoResponse | Self::TryTimeout => true,
             Self::Answered(status) => matches!(status, 502..=504),
             Self::GrpcStatus(status) => status == GRPC_UNAVAILABLE,
-            Self::BrokenOff | Self::DeadlinePassed { .. } | Self::GivenUp => false,
+            Self::DeadlinePassed { .. } | Self::GivenUp => false,
         }
     }
 
@@ -196,7 +192,7 @@ impl Retries {
         self.made + 1
     }
 
-    /// What to send on as [`ATTEMPT_FIELD`]: an earlier hop's number as it came, our own if we retry requests like
+    /// What to send on as `weft-attempt`: an earlier hop's number as it came, our own if we retry requests like
     /// this one, nothing if we would not, so that the next hop may.
     pub(crate) fn attempt_to_send(&self) -> Option<u32> {
         self.incoming.or_else(|| (self.rules.retries > 0 && self.idempotent).then(|| self.attempt()))
@@ -265,7 +261,7 @@ pub(crate) fn is_idempotent(method: &[u8]) -> bool {
     matches!(method, b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE" | b"QUERY")
 }
 
-/// Reads [`ATTEMPT_FIELD`]; what is no number of one to four digits counts as a first attempt made by an earlier hop,
+/// Reads `weft-attempt`; what is no number of one to four digits counts as a first attempt made by an earlier hop,
 /// which is the careful reading.
 pub(crate) fn parse_attempt(value: &[u8]) -> u32 {
     let well_formed = (1..=4).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);

@@ -5,11 +5,6 @@
 //! for their breakers, and when nobody is left the next best is tried anyway: a request that may fail is better than
 //! one that must. Endpoints keep their id, load and breaker across updates of the list.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the balancer is complete before every door of it is used")
-)]
-
 mod group;
 mod load;
 mod ring;
@@ -146,6 +141,7 @@ impl Picked {
     }
 
     /// Whether this request decides if an endpoint that was out comes back.
+    #[cfg(test)]
     pub(crate) fn is_probe(&self) -> bool {
         self.probe
     }
@@ -153,6 +149,7 @@ impl Picked {
 
 /// What is known of one endpoint, for status and metrics.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "tests see more than the metrics show"))]
 pub(crate) struct Seen<'b> {
     /// Its id.
     pub id: EndpointId,
@@ -335,6 +332,7 @@ impl Balancer {
     }
 
     /// The key of an endpoint, if it is still listed.
+    #[cfg(test)]
     pub(crate) fn key(&self, id: EndpointId) -> Option<&str> {
         self.is_current(id).then(|| self.endpoints[id.slot as usize].key.as_str())
     }

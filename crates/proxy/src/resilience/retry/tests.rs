@@ -5,7 +5,7 @@ use super::*;
 const RULES: Rules =
     Rules { retries: 1, backoff_min: Duration::from_millis(25), backoff_max: Duration::from_millis(250) };
 
-const OUTCOMES: [Outcome; 15] = [
+const OUTCOMES: [Outcome; 14] = [
     Outcome::NotSent,
     Outcome::NotProcessed,
     Outcome::NoResponse,
@@ -18,7 +18,6 @@ const OUTCOMES: [Outcome; 15] = [
     Outcome::Answered(429),
     Outcome::Answered(500),
     Outcome::GrpcStatus(13),
-    Outcome::BrokenOff,
     Outcome::DeadlinePassed { waited: Duration::from_secs(9) },
     Outcome::GivenUp,
 ];
@@ -210,10 +209,7 @@ fn a_closed_idle_connection_costs_one_free_resend() {
 fn whose_fault_it_is() {
     let waited = |ms| Outcome::DeadlinePassed { waited: Duration::from_millis(ms) };
     let table = [
-        (
-            Verdict::Failure,
-            vec![Outcome::NotSent, Outcome::NoResponse, Outcome::TryTimeout, Outcome::BrokenOff],
-        ),
+        (Verdict::Failure, vec![Outcome::NotSent, Outcome::NoResponse, Outcome::TryTimeout]),
         (Verdict::Failure, [500, 502, 503, 599].map(Outcome::Answered).to_vec()),
         (Verdict::Failure, [2, 4, 13, 14, 15].map(Outcome::GrpcStatus).to_vec()),
         (Verdict::Failure, vec![waited(1_000)]),
