@@ -1,1 +1,3 @@
 //! Joins the crates: the only place that knows every one of them.
+
+pub(crate) mod control;

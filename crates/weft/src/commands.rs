@@ -1,16 +1,19 @@
 //! The commands, a file each, and what they share.
 
+pub(crate) mod admin;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod control;
 pub(crate) mod explain;
 pub(crate) mod gateway;
+pub(crate) mod identity;
 pub(crate) mod keep;
 pub(crate) mod manifest;
 pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod sidecar;
 pub(crate) mod status;
+pub(crate) mod table;
 pub(crate) mod top;
 pub(crate) mod up;
 

@@ -4,6 +4,7 @@
 
 mod assemble;
 mod commands;
+mod logging;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Command {
     Status(commands::status::Args),
     /// Show the live rate, success and latency of every edge.
     Top(commands::top::Args),
+    /// End identities, and let them come back.
+    Identity(commands::identity::Args),
     /// Run the edge.
     Gateway(commands::gateway::Args),
     /// Run beside one instance of a service.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Schema(args) => commands::schema::run(&common, args),
         Command::Status(args) => commands::status::run(&common, args),
         Command::Top(args) => commands::top::run(&common, args),
+        Command::Identity(args) => commands::identity::run(&common, args),
         Command::Gateway(args) => commands::gateway::run(&common, args),
         Command::Sidecar(args) => commands::sidecar::run(&common, args),
         Command::Control(args) => commands::control::run(&common, args),

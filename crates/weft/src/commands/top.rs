@@ -1,14 +1,159 @@
-//! `weft top`.
+//! `weft top`: the live rate, success and latency of every edge.
 
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::Common;
+use serde_json::json;
+use weft_control::edges::{Edge, Figures};
+use weft_stdx::clock::Clock;
+
+use super::admin::{Admin, Where};
+use super::table::Table;
+use super::{Common, Output};
 
 /// Arguments of `weft top`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Show it once and end; so it does where the output is not a terminal.
+    #[arg(long)]
+    once: bool,
+    /// Show each operation of each edge.
+    #[arg(long)]
+    routes: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the command.
-pub(crate) fn run(_common: &Common, _args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`weft top` is not built in this version")
+pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
+    let data_dir = args.place.data_dir(common)?;
+    let terminal = std::io::stdout().is_terminal();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let once = args.once || (common.output == Output::Text && !terminal);
+    runtime.block_on(async {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                stopped = tokio::signal::ctrl_c() => return stopped.map_err(anyhow::Error::from),
+            }
+            // Found anew each time: a control that restarts may have another port.
+            let edges = Admin::find(&data_dir).and_then(|admin| admin.get::<Vec<Edge>>("/v1/edges"));
+            match edges {
+                Ok(edges) => show(&edges, common.output, args.routes, once)?,
+                Err(error) if once => return Err(error),
+                Err(error) => show_error(&error, common.output)?,
+            }
+            if once {
+                return Ok(());
+            }
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(edges: &[Edge], output: Output, routes: bool, once: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Json => {
+            let at = Clock::system().unix_ms();
+            serde_json::to_writer(&mut out, &json!({ "at_unix_ms": at, "edges": edges }))?;
+            out.write_all(b"\n")?;
+        }
+        Output::Text => {
+            if !once {
+                clear(&mut out)?;
+            }
+            write!(out, "{}", table_of(edges, routes))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn show_error(error: &anyhow::Error, output: Output) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Json => writeln!(out, "{}", json!({ "error": format!("{error:#}") }))?,
+        Output::Text => {
+            clear(&mut out)?;
+            writeln!(out, "{error:#}\n\nlooking again each second; Ctrl-C ends this")?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// Cursor home, then everything below it away.
+fn clear(out: &mut impl Write) -> std::io::Result<()> {
+    out.write_all(b"\x1b[H\x1b[2J")
+}
+
+fn table_of(edges: &[Edge], routes: bool) -> String {
+    if edges.is_empty() {
+        return "no calls were seen yet\n".to_owned();
+    }
+    let mut table = Table::new(&["FROM", "TO", "OPERATION", "CALLS/S", "SUCCESS", "P50", "P99"]);
+    for edge in edges {
+        row(&mut table, &edge.source, &edge.destination, "", &edge.figures);
+        for route in edge.routes.iter().filter(|_| routes) {
+            row(&mut table, "", "", &format!("{} {}", route.method, route.route), &route.figures);
+        }
+    }
+    table.to_string()
+}
+
+fn row(table: &mut Table, source: &str, destination: &str, operation: &str, figures: &Figures) {
+    let success = if figures.calls == 0 { "-".to_owned() } else { percent(figures.success) };
+    let rate = format!("{:.1}", figures.rate_per_s);
+    table.row([source, destination, operation, &rate, &success, &ms(figures.p50_ms), &ms(figures.p99_ms)]);
+}
+
+/// Never says 100 % when something failed.
+fn percent(share: f64) -> String {
+    if share >= 1.0 { "100 %".to_owned() } else { format!("{:.2} %", (share * 10_000.0).floor() / 100.0) }
+}
+
+fn ms(value: Option<f64>) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(ms) if ms < 10.0 => format!("{ms:.2} ms"),
+        Some(ms) if ms < 1_000.0 => format!("{ms:.0} ms"),
+        Some(ms) => format!("{:.2} s", ms / 1_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_rounded_honestly() {
+        assert_eq!(percent(1.0), "100 %");
+        assert_eq!(percent(0.999_999), "99.99 %");
+        assert_eq!(
+            (ms(None), ms(Some(0.5)), ms(Some(1_500.0))),
+            ("-".into(), "0.50 ms".into(), "1.50 s".into())
+        );
+    }
+
+    #[test]
+    fn no_calls_are_said_to_be_none() {
+        assert_eq!(table_of(&[], false), "no calls were seen yet\n");
+        let figures = Figures {
+            rate_per_s: 2.0,
+            calls: 20,
+            failures: 1,
+            success: 0.95,
+            p50_ms: Some(3.0),
+            p99_ms: None,
+        };
+        let edge =
+            Edge { source: "orders".into(), destination: "catalog".into(), figures, routes: Vec::new() };
+        let text = table_of(&[edge], true);
+        assert!(text.lines().nth(1).unwrap().starts_with("orders  catalog"), "{text}");
+        assert!(text.contains("95.00 %"), "{text}");
+    }
 }
