@@ -10,6 +10,7 @@
 //! is never a field in the list: it *is* the authority, so the two cannot disagree.
 
 pub mod authority;
+mod fields;
 mod known;
 mod method;
 pub mod path;
@@ -17,6 +18,7 @@ pub mod path;
 use std::fmt;
 
 pub use authority::AuthorityRefusal;
+pub use fields::FieldRef;
 pub use known::Known;
 pub use method::Method;
 pub use path::PathRefusal;
@@ -170,29 +172,6 @@ struct Field {
     value: Span,
 }
 
-/// One field of a head, borrowed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct FieldRef<'a> {
-    /// The name's number; [`Known::Other`] for a name the data plane never asks about.
-    pub known: Known,
-    /// The name, lower-case.
-    pub name: &'a [u8],
-    /// The value, without surrounding whitespace.
-    pub value: &'a [u8],
-}
-
-impl<'a> FieldRef<'a> {
-    /// The name as text. Names are tokens, so this never loses anything.
-    pub fn name_str(&self) -> &'a str {
-        std::str::from_utf8(self.name).unwrap_or_default()
-    }
-
-    /// The value as text, if it is UTF-8.
-    pub fn value_str(&self) -> Option<&'a str> {
-        std::str::from_utf8(self.value).ok()
-    }
-}
-
 /// Starting over, and what is not a field.
 impl Head {
     /// An empty head that owns no memory yet.
@@ -286,13 +265,14 @@ impl Head {
     /// # Errors
     /// [`HeadError::MethodInvalid`] if it is not a token; [`HeadError::TooLarge`].
     pub fn set_method(&mut self, method: &[u8]) -> Result<(), HeadError> {
-        self.method = Method::from_bytes(method);
-        if self.method == Method::Other {
+        let known = Method::from_bytes(method);
+        if known == Method::Other {
             if method.is_empty() || !method.iter().all(|byte| is_token_byte(*byte)) {
                 return Err(HeadError::MethodInvalid);
             }
             self.method_text = self.append(method)?;
         }
+        self.method = known;
         Ok(())
     }
 
@@ -355,8 +335,9 @@ impl Head {
         }
         let split = path::split_query(raw)?;
         path::canonicalise(split.path, &mut self.bytes)?;
-        self.path = self.span_from(start)?;
+        let path = self.span_from(start)?;
         self.query = split.query.map(|query| self.append(query)).transpose()?;
+        self.path = path;
         if self.form == TargetForm::Asterisk {
             self.form = TargetForm::Origin;
         }
@@ -384,197 +365,6 @@ impl Head {
         self.bytes[span.range()].make_ascii_lowercase();
         self.authority = span;
         Ok(())
-    }
-}
-
-/// Fields.
-impl Head {
-    /// How many fields there are (of a request: `host` not counted).
-    pub fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// Whether there is no field.
-    pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
-    }
-
-    /// Whether a field of that name is there.
-    pub fn has(&self, name: Known) -> bool {
-        self.present & name.bit() != 0 || (name == Known::Host && self.host_field().is_some())
-    }
-
-    /// The first value of a name. `Known::Host` of a request answers the authority.
-    pub fn get(&self, name: Known) -> Option<&[u8]> {
-        if self.present & name.bit() == 0 {
-            return if name == Known::Host { self.host_field() } else { None };
-        }
-        self.fields.iter().find(|field| field.known == name).map(|field| self.text(field.value))
-    }
-
-    /// The first value of a name as text; `None` also if it is not UTF-8.
-    pub fn get_str(&self, name: Known) -> Option<&str> {
-        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
-    }
-
-    /// All values of a name, in order. Of a request, `host` is not among them: ask [`Head::authority`].
-    pub fn get_all(&self, name: Known) -> impl Iterator<Item = &[u8]> {
-        let there = self.present & name.bit() != 0;
-        let fields: &[Field] = if there { &self.fields } else { &[] };
-        fields.iter().filter(move |field| field.known == name).map(|field| self.text(field.value))
-    }
-
-    /// The first value of a name given as text, whatever its case.
-    pub fn get_name(&self, name: &str) -> Option<&[u8]> {
-        match Known::from_bytes(name.as_bytes()) {
-            Known::Other => {
-                let field = self.fields.iter().find(|field| self.is_named(field, Known::Other, name))?;
-                Some(self.text(field.value))
-            }
-            known => self.get(known),
-        }
-    }
-
-    /// All values of a name given as text, whatever its case.
-    pub fn get_all_name<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let known = Known::from_bytes(name.as_bytes());
-        let host = if known == Known::Host { self.host_field() } else { None };
-        self.fields
-            .iter()
-            .filter(move |field| self.is_named(field, known, name))
-            .map(|field| self.text(field.value))
-            .chain(host)
-    }
-
-    /// All fields, in order. Of a request, `host` is not among them.
-    pub fn iter(&self) -> impl Iterator<Item = FieldRef<'_>> {
-        self.fields.iter().map(|field| FieldRef {
-            known: field.known,
-            name: self.name_of(field),
-            value: self.text(field.value),
-        })
-    }
-
-    /// Adds a field at the end. The name is made lower-case, the value loses surrounding whitespace. Of a request,
-    /// `host` sets the authority, or must equal it where there is one.
-    ///
-    /// # Errors
-    /// Whatever [`HeadError`] says but for `Path` and `MethodInvalid`; the head is unchanged then.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
-        match Known::from_bytes(name) {
-            Known::Other => {
-                if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
-                    return Err(HeadError::NameInvalid);
-                }
-                let value = checked_value(value)?;
-                self.room_for_field()?;
-                let name = self.append(name)?;
-                self.bytes[name.range()].make_ascii_lowercase();
-                let value = self.append(value)?;
-                self.fields.push(Field { known: Known::Other, name, value });
-                Ok(())
-            }
-            known => self.push_known(known, value),
-        }
-    }
-
-    /// Adds a field whose name has a number: [`Head::push`] without the look-up.
-    ///
-    /// # Errors
-    /// As [`Head::push`]; [`HeadError::NameInvalid`] for [`Known::Other`].
-    pub fn push_known(&mut self, known: Known, value: &[u8]) -> Result<(), HeadError> {
-        if known == Known::Other {
-            return Err(HeadError::NameInvalid);
-        }
-        let value = checked_value(value)?;
-        if known == Known::Host && self.kind == Kind::Request {
-            return self.push_host(value);
-        }
-        self.room_for_field()?;
-        let value = self.append(value)?;
-        self.present |= known.bit();
-        self.fields.push(Field { known, name: Span::default(), value });
-        Ok(())
-    }
-
-    /// Replaces all fields of a name by one. Of a request, `host` replaces the authority.
-    ///
-    /// # Errors
-    /// As [`Head::push`]; the old fields stay then.
-    pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
-        match Known::from_bytes(name) {
-            Known::Host if self.kind == Kind::Request => self.set_authority(value),
-            _ => {
-                let before = self.fields.len();
-                self.push(name, value)?;
-                let added = self.fields.pop();
-                debug_assert_eq!(before, self.fields.len(), "push adds exactly one field");
-                self.remove_name(name);
-                if let Some(field) = added {
-                    self.present |= field.known.bit();
-                    self.fields.push(field);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Replaces all fields of a known name by one: [`Head::set`] without the look-up.
-    ///
-    /// # Errors
-    /// As [`Head::set`].
-    pub fn set_known(&mut self, known: Known, value: &[u8]) -> Result<(), HeadError> {
-        self.set(known.as_str().as_bytes(), value)
-    }
-
-    /// Takes out all fields of a name; says whether there was one. Of a request, `host` cannot be taken out.
-    pub fn remove(&mut self, name: Known) -> bool {
-        if self.present & name.bit() == 0 {
-            return false;
-        }
-        self.fields.retain(|field| field.known != name);
-        self.present &= !name.bit();
-        true
-    }
-
-    /// Takes out all fields of a name given as text, whatever its case; says whether there was one.
-    pub fn remove_name(&mut self, name: &[u8]) -> bool {
-        match Known::from_bytes(name) {
-            Known::Other => {
-                let before = self.fields.len();
-                let bytes = &self.bytes;
-                self.fields.retain(|field| {
-                    field.known != Known::Other || !bytes[field.name.range()].eq_ignore_ascii_case(name)
-                });
-                before != self.fields.len()
-            }
-            known => self.remove(known),
-        }
-    }
-
-    /// Takes out all fields whose (lower-case) name begins so, for example `weft-`; says whether there was one.
-    pub fn remove_prefix(&mut self, prefix: &[u8]) -> bool {
-        self.remove_where(|field| field.name.starts_with(prefix))
-    }
-
-    /// Takes out all fields that the condition holds for; says whether there was one.
-    pub fn remove_where(&mut self, mut condition: impl FnMut(FieldRef<'_>) -> bool) -> bool {
-        let before = self.fields.len();
-        let bytes = &self.bytes;
-        let mut present = 0;
-        self.fields.retain(|field| {
-            let name = match field.known {
-                Known::Other => &bytes[field.name.range()],
-                known => known.as_str().as_bytes(),
-            };
-            let out = condition(FieldRef { known: field.known, name, value: &bytes[field.value.range()] });
-            if !out {
-                present |= field.known.bit();
-            }
-            !out
-        });
-        self.present = present;
-        before != self.fields.len()
     }
 }
 
@@ -633,38 +423,6 @@ impl Head {
 impl Head {
     fn text(&self, span: Span) -> &[u8] {
         &self.bytes[span.range()]
-    }
-
-    fn name_of(&self, field: &Field) -> &[u8] {
-        match field.known {
-            Known::Other => self.text(field.name),
-            known => known.as_str().as_bytes(),
-        }
-    }
-
-    fn is_named(&self, field: &Field, known: Known, name: &str) -> bool {
-        field.known == known
-            && (known != Known::Other || self.text(field.name).eq_ignore_ascii_case(name.as_bytes()))
-    }
-
-    fn host_field(&self) -> Option<&[u8]> {
-        (self.kind == Kind::Request && self.authority.len > 0).then(|| self.text(self.authority))
-    }
-
-    fn push_host(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        if self.authority.len == 0 {
-            return self.set_authority(value);
-        }
-        authority::check(value)?;
-        if self.text(self.authority).eq_ignore_ascii_case(value) {
-            Ok(())
-        } else {
-            Err(HeadError::AuthorityMismatch)
-        }
-    }
-
-    fn room_for_field(&self) -> Result<(), HeadError> {
-        if self.fields.len() < HEAD_FIELDS_MAX { Ok(()) } else { Err(HeadError::TooManyFields) }
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<Span, HeadError> {
@@ -726,11 +484,6 @@ pub fn trim_ows(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
-}
-
-fn checked_value(value: &[u8]) -> Result<&[u8], HeadError> {
-    let value = trim_ows(value);
-    if value.iter().all(|byte| is_value_byte(*byte)) { Ok(value) } else { Err(HeadError::ValueInvalid) }
 }
 
 #[cfg(test)]

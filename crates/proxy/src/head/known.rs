@@ -268,3 +268,9 @@ static TABLE: [u8; SLOTS] = {
     }
     table
 };
+
+/// All names, in the order of their numbers.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = Known> {
+    IDS.iter().copied().skip(1)
+}

@@ -81,6 +81,11 @@ pub(super) struct FirstLine<E> {
 }
 
 impl HeadScan {
+    /// How many bytes of the buffer were looked at; a caller that waits for more need not look at them either.
+    pub fn looked_at(&self) -> usize {
+        self.next
+    }
+
     /// Goes on from where the last call stopped. `None` asks for more bytes; else the head's range in the buffer.
     pub(super) fn advance<E: From<ScanStop>>(
         &mut self,
