@@ -31,7 +31,7 @@ use crate::metrics::{EndpointState, NameId};
 use crate::rescue::Ended;
 use crate::resilience::breaker::{self, Verdict};
 use crate::resilience::budget::Budget;
-use crate::resilience::limit::{Bulkhead, Entry, Key, Place, Ticket};
+use crate::resilience::limit::{Bulkhead, Entry, Full, Key, Place, Ticket};
 use crate::timer::Timer;
 
 /// A service that this worker calls.
@@ -155,11 +155,13 @@ impl Upstream {
         match entry {
             Entry::Open(place) => Ok(self.admitted(timer, place)),
             Entry::Queued(ticket) => self.queue(timer, ticket, deadline).await,
-            Entry::Refused { retry_after, why: _ } => {
-                let mut ended = Ended::new(
-                    Code::Overloaded,
-                    format!("as many requests as the limit of `{}` allows are open and queued", self.name),
-                );
+            Entry::Refused { retry_after, why } => {
+                let name = &self.name;
+                let detail = match why {
+                    Full::Queue => format!("as many requests as the limit of `{name}` allows are open and queued"),
+                    Full::Deadline => format!("a place toward `{name}` would come free only after the deadline"),
+                };
+                let mut ended = Ended::new(Code::Overloaded, detail);
                 ended.retry_after_s = u32::try_from(retry_after.as_secs()).ok();
                 Err(ended)
             }

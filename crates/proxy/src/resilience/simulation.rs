@@ -132,7 +132,7 @@ fn random_world(seed: u64) -> Setup {
 
 #[test]
 fn load_follows_inverse_latency() {
-    each_seed(20, |seed| {
+    each_seed(8, |seed| {
         // Open loop at a load where requests overlap, so that the balancer has something to even out.
         let setup = Setup {
             arrivals_per_s: 400,
@@ -148,7 +148,7 @@ fn load_follows_inverse_latency() {
 
 #[test]
 fn an_endpoint_that_becomes_slow_gets_less_and_then_its_share_again() {
-    each_seed(20, |seed| {
+    each_seed(8, |seed| {
         let slow_for_a_while = [(0, Serves(10)), (5_000, Serves(300)), (15_000, Serves(10))];
         let steady = [(0, Serves(10))];
         let setup = Setup { run_ms: 60_000, ..calm(&[&slow_for_a_while, &steady, &steady, &steady]) };
@@ -165,7 +165,7 @@ fn an_endpoint_that_becomes_slow_gets_less_and_then_its_share_again() {
 #[test]
 fn a_dead_endpoint_costs_nobody_an_answer_and_comes_back_in_time() {
     for fault in [Refuses, Resets, Hangs, Errors(1_000_000)] {
-        each_seed(10, |seed| {
+        each_seed(5, |seed| {
             let (dies_ms, back_ms) = (4_000, 14_000);
             let dying = [(0, Serves(10)), (dies_ms, fault), (back_ms, Serves(10))];
             let steady = [(0, Serves(10))];
@@ -185,7 +185,7 @@ fn a_dead_endpoint_costs_nobody_an_answer_and_comes_back_in_time() {
 #[test]
 fn when_all_are_dead_retries_add_little_and_the_first_to_come_back_is_found_at_once() {
     for fault in [Refuses, Resets, Hangs] {
-        each_seed(10, |seed| {
+        each_seed(5, |seed| {
             let forever = [(0, Serves(5)), (2_000, fault)];
             let for_a_minute = [(0, Serves(5)), (2_000, fault), (62_000, Serves(5))];
             let setup = Setup { run_ms: 70_000, ..calm(&[&forever, &for_a_minute, &forever, &forever]) };
@@ -202,7 +202,7 @@ fn when_all_are_dead_retries_add_little_and_the_first_to_come_back_is_found_at_o
 
 #[test]
 fn the_only_endpoint_is_never_out() {
-    each_seed(20, |seed| {
+    each_seed(8, |seed| {
         let flapping: Vec<_> =
             (0..20).map(|n| (n * 1_000, if n % 2 == 0 { Serves(5) } else { Resets })).collect();
         let tally = run(seed, Setup { retries: 0, ..calm(&[&flapping]) });
@@ -219,7 +219,7 @@ fn the_only_endpoint_is_never_out() {
 
 #[test]
 fn a_flapping_endpoint_is_asked_less_and_less() {
-    each_seed(20, |seed| {
+    each_seed(8, |seed| {
         let flapping: Vec<_> =
             (0..60).map(|n| (n * 1_000, if n % 2 == 0 { Serves(5) } else { Resets })).collect();
         let steady = [(0, Serves(5))];
@@ -233,7 +233,7 @@ fn a_flapping_endpoint_is_asked_less_and_less() {
 
 #[test]
 fn a_rolling_restart_loses_nothing() {
-    each_seed(20, |seed| {
+    each_seed(8, |seed| {
         // Each in turn: draining, then gone (and refusing), then listed again, first as not ready.
         let mut lists = vec![(0, vec![Readiness::Ready; 3])];
         let mut scripts: Vec<Vec<(u64, Behaviour)>> = vec![vec![(0, Serves(20))]; 3];
@@ -258,7 +258,7 @@ fn a_rolling_restart_loses_nothing() {
 
 #[test]
 fn at_three_times_what_it_can_serve_what_is_accepted_keeps_its_deadline() {
-    each_seed(10, |seed| {
+    each_seed(5, |seed| {
         // Ten places of 20 ms each (and about 2 ms of body): 450 requests a second at most.
         let setup = Setup {
             arrivals_per_s: 1_350,

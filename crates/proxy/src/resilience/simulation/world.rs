@@ -438,8 +438,9 @@ impl World {
 
     /// What must hold after every event.
     fn check(&mut self) {
-        let ready = self.balancer.seen().filter(|seen| seen.readiness == Readiness::Ready).count();
-        let ejected = self.balancer.seen().filter(|seen| seen.ejected).count();
+        let (ready, ejected) = self.balancer.seen().fold((0, 0), |(ready, ejected), seen| {
+            (ready + usize::from(seen.readiness == Readiness::Ready), ejected + usize::from(seen.ejected))
+        });
         assert!(ejected <= ready / 2, "{ejected} of {ready} are out");
         self.tally.ejected_max = self.tally.ejected_max.max(ejected);
         self.tally.queued_max = self.tally.queued_max.max(self.bulkhead.queued());
