@@ -1,30 +1,86 @@
-//! The developers' toolbox: `cargo xtask COMMAND`.
+//! The developers' toolbox: `cargo xtask COMMAND`. Continuous integration runs `cargo xtask ci` and nothing else.
 
+mod bless;
+mod ci;
 mod errors;
+mod servers;
+mod shell;
+mod slow;
+mod test;
+mod tidy;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-fn main() -> anyhow::Result<()> {
+use shell::Shell;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci                       all that must hold before a change goes in: fmt, tidy, deny, clippy, test
+  test [ARGS…]             install what tests talk to, then run the tests of the workspace (ARGS go to the runner)
+  servers [--all]          install what tests talk to, where it is missing; --all: what benchmarks compare with, too
+  tidy                     house rules that no lint knows: arrows between crates, file lengths, fresh generated files
+  deny                     licences, sources and advisories of the dependencies
+  bless [--check]          write what is generated: codes, docs/manifest.md, golden cases
+  sim [--seeds N]          the seeded simulations with more seeds (default 20000)
+  sim --seed N             one seed alone
+  fuzz [TARGET] [--seconds N]
+                           fuzz one target, or each of them, for N seconds (default 60)
+  bench NAME               measure";
+
+/// Exit status for a command line that makes no sense.
+const WRONG_USE: u8 = 2;
+
+#[expect(clippy::print_stderr, reason = "a tool for people")]
+fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "this is a binary: it reads its arguments")]
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in the workspace")?;
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["bless"] => bless(root),
-        ["bless", "--check"] => errors::check_fresh(root),
-        _ => anyhow::bail!("usage: cargo xtask bless [--check]"),
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Shell::open().and_then(|shell| run(&shell, &words)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("{USAGE}");
+            ExitCode::from(WRONG_USE)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-/// Writes all generated files.
-fn bless(root: &Path) -> anyhow::Result<()> {
-    for (path, text) in errors::generate(root)? {
-        let path = root.join(path);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        }
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+/// Runs a command; `false` if there is no such command.
+fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
+    match words {
+        ["ci"] => ci::ci(shell)?,
+        ["test", args @ ..] => test::test(shell, args)?,
+        ["servers"] => servers::install(shell, servers::Wanted::Tests).map(drop)?,
+        ["servers", "--all"] => servers::install(shell, servers::Wanted::All).map(drop)?,
+        ["tidy"] => tidy::tidy(shell)?,
+        ["deny"] => ci::deny(shell)?,
+        ["bless"] => bless::write(shell)?,
+        ["bless", "--check"] => bless::check(shell)?,
+        ["sim"] => slow::simulate(shell, slow::Seeds::Many(slow::SEEDS))?,
+        ["sim", "--seeds", count] => slow::simulate(shell, slow::Seeds::Many(number(count)?))?,
+        ["sim", "--seed", seed] => slow::simulate(shell, slow::Seeds::One(number(seed)?))?,
+        ["fuzz"] => slow::fuzz(shell, None, slow::FUZZ_SECONDS)?,
+        ["fuzz", "--seconds", seconds] => slow::fuzz(shell, None, number(seconds)?)?,
+        ["fuzz", target] => slow::fuzz(shell, Some(target), slow::FUZZ_SECONDS)?,
+        ["fuzz", target, "--seconds", seconds] => slow::fuzz(shell, Some(target), number(seconds)?)?,
+        ["bench", name] => anyhow::bail!("there is no benchmark `{name}` in this version"),
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
+}
+
+fn number(word: &str) -> anyhow::Result<u64> {
+    word.parse().with_context(|| format!("`{word}` is not a number"))
+}
+
+/// A file's path as people write it: relative to the workspace.
+fn shown(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
