@@ -161,3 +161,105 @@ fn narrower(a: &RoutePlan, b: &RoutePlan) -> bool {
     let rank = |route: &RoutePlan| (fields_rank(&route.headers), fields_rank(&route.query));
     implies(&a.headers, &b.headers) && implies(&a.query, &b.query) && rank(a) > rank(b)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{ActionPlan, FieldEdits, FixedResponse, Origin};
+    use weft_stdx::rng::Rng;
+
+    fn route(key: &str, headers: &[(&str, Option<&str>)], query: &[(&str, Option<&str>)]) -> RoutePlan {
+        let (method, target) = key.split_once(' ').unwrap();
+        let (host, path) = target.split_at(target.find('/').unwrap());
+        let fields = |list: &[(&str, Option<&str>)]| {
+            let field = |(name, value): &(&str, Option<&str>)| FieldMatch {
+                name: (*name).to_owned(),
+                value: value.map(str::to_owned),
+            };
+            list.iter().map(field).collect()
+        };
+        RoutePlan {
+            key: key.to_owned(),
+            origin: Origin::default(),
+            host: (!host.is_empty()).then(|| host.to_owned()),
+            method: (method != "ANY").then(|| method.to_owned()),
+            path: path.parse().unwrap(),
+            headers: fields(headers),
+            query: fields(query),
+            action: ActionPlan::Respond(FixedResponse {
+                status: 204,
+                headers: Vec::new(),
+                body: String::new(),
+            }),
+            timeout_ms: None,
+            request_headers: FieldEdits::default(),
+            response_headers: FieldEdits::default(),
+            cors: None,
+            mirror: None,
+        }
+    }
+
+    #[test]
+    fn the_more_specific_goes_first() {
+        let one = |key: &str| route(key, &[], &[]);
+        for (winner, loser) in [
+            (one("GET /a/b"), one("GET /a/{x}")),
+            (one("ANY /a/{x}"), one("GET /a/**")),
+            (one("GET /a"), one("GET /a/**")),
+            (one("GET /a/b/{x}"), one("GET /a/{y}/c")),
+            (one("GET /a"), one("ANY /a")),
+            (one("HEAD /a"), one("GET /a")),
+            (one("GET s.test/a"), one("GET *.test/a")),
+            (one("GET *.test/a"), one("GET /a")),
+            (one("GET /a"), one("ANY s.test/a")),
+            (route("GET /a", &[("x", Some("1"))], &[]), route("GET /a", &[("x", None)], &[])),
+            (route("GET /a", &[("x", None)], &[]), one("GET /a")),
+            (route("GET /a", &[], &[("q", None)]), one("GET /a")),
+        ] {
+            assert_eq!(precedence(&winner, &loser), Ordering::Less, "{} before {}", winner.key, loser.key);
+            assert_eq!(precedence(&loser, &winner), Ordering::Greater, "{} after {}", loser.key, winner.key);
+            assert!(!overlap(&winner, &loser), "{} and {}", winner.key, loser.key);
+        }
+    }
+
+    #[test]
+    fn what_is_undecided_overlaps() {
+        let by = |name: &str, value: &str| route("GET /a", &[(name, Some(value))], &[]);
+        assert!(overlap(&route("GET /a/{x}", &[], &[]), &route("GET /a/*", &[], &[])));
+        assert!(overlap(&by("x", "1"), &by("y", "1")));
+        assert!(!overlap(&by("x", "1"), &by("x", "2")));
+        assert!(overlap(&by("x", "1"), &route("GET /a", &[], &[("q", None)])));
+    }
+
+    /// For all routes that do not overlap and all requests: of two that match, rules 1 to 4 decide, not the key.
+    #[test]
+    fn the_order_is_total_where_nothing_overlaps() {
+        let (methods, hosts) = (["GET", "HEAD", "ANY"], ["", "s.test", "*.test"]);
+        let paths = ["/", "/**", "/a", "/a/", "/a/**", "/{x}", "/*", "/a/{x}", "/{x}/b", "/a/b", "/*/**"];
+        let fields: [&[(&str, Option<&str>)]; 4] =
+            [&[], &[("x", Some("1"))], &[("x", None)], &[("y", Some("1"))]];
+        let mut rng = Rng::seeded(7);
+        let mut routes = Vec::new();
+        for _ in 0..300 {
+            let key =
+                format!("{} {}{}", methods[rng.below(3)], hosts[rng.below(3)], paths[rng.below(paths.len())]);
+            routes.push(route(&key, fields[rng.below(4)], fields[rng.below(4)]));
+        }
+        let yes = |_: &FieldMatch| true;
+        let takes = |route: &RoutePlan, path: &str| matches(route, "HEAD", "s.test", path, &yes, &yes);
+        let mut decided = 0;
+        for path in ["/", "/a", "/a/", "/a/b", "/c", "/c/b", "/a/b/c"] {
+            for (index, a) in routes.iter().enumerate() {
+                for b in routes[..index].iter().filter(|b| takes(a, path) && takes(b, path)) {
+                    let contradict = !compatible(&a.headers, &b.headers) || !compatible(&a.query, &b.query);
+                    let mut renamed = b.clone();
+                    renamed.key.clone_from(&a.key);
+                    let by_rules = precedence(a, &renamed) != Ordering::Equal;
+                    assert!(overlap(a, b) || contradict || by_rules, "{} and {} on {path}", a.key, b.key);
+                    decided += usize::from(by_rules);
+                }
+            }
+        }
+        assert!(decided > 1_000, "{decided} pairs");
+    }
+}

@@ -2,6 +2,8 @@
 //! fields behind `|`) ⇒ `explain.txt`. `WEFT_BLESS=1` writes the expected files anew;
 //! a review reads the difference.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
+
 mod support;
 
 use std::fs;

@@ -171,7 +171,7 @@ impl Explainer<'_> {
         }
     }
 
-    /// The identity of the gateway.
+    /// The identity of a service.
     pub(super) fn identity(plan: &Plan, service: &str) -> String {
         format!("spiffe://{}/ns/default/svc/{service}", plan.trust_domain)
     }

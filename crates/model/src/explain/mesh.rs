@@ -1,17 +1,26 @@
 //! A call between two services: whether it is declared, and which relation of their contexts governs it.
 
 use crate::code::Code;
+use crate::explain::question::usage;
 use crate::explain::upstream::{Reached, Request};
 use crate::explain::{Explainer, Outcome, QuestionError, Source};
 use crate::finding::did_you_mean;
 use crate::model::{Model, Service, ServiceId};
-use crate::plan::RolePlan;
+use crate::plan::{Protocol, RolePlan};
 
 impl Explainer<'_> {
     pub(super) fn mesh(&mut self, caller: &str, callee: &str) -> Result<Outcome, QuestionError> {
         let (model, plans) = (self.model, self.plans);
         let from = find(model, caller)?;
         let to = find(model, callee)?;
+        let connection = self.question.method.is_empty();
+        if connection != (model.service(to).protocol == Protocol::Tcp) {
+            return Err(if connection {
+                usage()
+            } else {
+                QuestionError::Text(format!("`{callee}` speaks TCP: ask for `{caller} -> {callee}`"))
+            });
+        }
         self.contexts(model.service(from), model.service(to));
         let Some(plan) = plans.sidecars.get(caller) else {
             let says = format!("`{caller}` runs elsewhere: it has no sidecar and no identity");

@@ -10,7 +10,7 @@ use crate::plan::FieldMatch;
 pub struct Question {
     /// Caller and callee, between services; absent at the edge.
     pub pair: Option<(String, String)>,
-    /// Method.
+    /// Method; empty where a connection to a service that speaks TCP is asked about.
     pub method: String,
     /// Host, lower case, without port; absent: none that a route names.
     pub host: Option<String>,
@@ -20,6 +20,11 @@ pub struct Question {
     pub query: Option<String>,
     /// Fields with lower-case names.
     pub headers: Vec<(String, String)>,
+}
+
+/// How a question is written.
+pub(super) fn usage() -> QuestionError {
+    QuestionError::Text(USAGE.to_owned())
 }
 
 /// Why a question cannot be answered.
@@ -48,7 +53,8 @@ const USAGE: &str = "write `GET /path`, `GET host/path`, `caller -> callee GET /
                      `package.Service/Method` in place of method and path";
 
 impl Question {
-    /// Reads a question: `[caller -> callee] METHOD [host]/path[?query]`, or a gRPC endpoint in place of method and path.
+    /// Reads a question: `[caller -> callee] METHOD [host]/path[?query]`, or a gRPC endpoint in place of method and path;
+    /// `caller -> callee` alone for a service that speaks TCP.
     /// `headers` are `name: value`; a `host` among them is the host.
     ///
     /// # Errors
@@ -57,12 +63,13 @@ impl Question {
         let text = text.trim();
         let (pair, request) = match text.split_once("->") {
             Some((caller, rest)) => {
-                let (callee, request) = rest.trim().split_once(' ').ok_or_else(usage)?;
+                let (callee, request) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
                 (Some((caller.trim().to_owned(), callee.to_owned())), request.trim())
             }
             None => (None, text),
         };
-        let mut question = request_line(request)?;
+        let connection = pair.is_some() && request.is_empty();
+        let mut question = if connection { plain("", None, "/", None) } else { request_line(request)? };
         question.pair = pair;
         for field in headers {
             let (name, value) = field.split_once(':').ok_or_else(|| QuestionError::Field(field.clone()))?;
@@ -92,19 +99,18 @@ impl Question {
     }
 }
 
-fn usage() -> QuestionError {
-    QuestionError::Text(USAGE.to_owned())
-}
-
-fn request_line(text: &str) -> Result<Question, QuestionError> {
-    let plain = |method: &str, host: Option<String>, path: &str, query: Option<&str>| Question {
+fn plain(method: &str, host: Option<String>, path: &str, query: Option<&str>) -> Question {
+    Question {
         pair: None,
         method: method.to_owned(),
         host,
         path: path.to_owned(),
         query: query.map(str::to_owned),
         headers: Vec::new(),
-    };
+    }
+}
+
+fn request_line(text: &str) -> Result<Question, QuestionError> {
     let Some((method, target)) = text.split_once(' ') else {
         return match text.parse::<EndpointPattern>() {
             Ok(EndpointPattern::Grpc { service, method }) if method != "*" => {
@@ -134,7 +140,11 @@ fn request_line(text: &str) -> Result<Question, QuestionError> {
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((caller, callee)) = &self.pair {
-            write!(f, "{caller} -> {callee} ")?;
+            write!(f, "{caller} -> {callee}")?;
+            if self.method.is_empty() {
+                return Ok(());
+            }
+            f.write_str(" ")?;
         }
         write!(f, "{} {}{}", self.method, self.host.as_deref().unwrap_or_default(), self.path)?;
         self.query.as_ref().map_or(Ok(()), |query| write!(f, "?{query}"))

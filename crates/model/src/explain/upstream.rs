@@ -13,7 +13,8 @@ use crate::finding::Span;
 use crate::model::Service;
 use crate::pattern::EndpointPattern;
 use crate::plan::{
-    Balance, FieldMatch, GatewayPlan, HashKey, Plan, Reach, ResiliencePlan, RolePlan, RoutePlan, UpstreamPlan,
+    Balance, FieldMatch, GatewayPlan, HashKey, Plan, Protocol, Reach, ResiliencePlan, RolePlan, RoutePlan,
+    UpstreamPlan,
 };
 
 /// A request as the callee gets it.
@@ -47,10 +48,16 @@ impl Explainer<'_> {
         if !allowed {
             return false;
         }
+        if upstream.protocol == Protocol::Tcp {
+            self.connecting(service, &upstream.resilience);
+            self.limits(service, &upstream.resilience);
+            return true;
+        }
         self.time(service, upstream, from);
         self.retry(service, upstream, sent);
         self.limits(service, &upstream.resilience);
-        allowed
+        self.fallback(service, &upstream.resilience);
+        true
     }
 
     fn reach(&mut self, service: &Service, upstream: &UpstreamPlan) {
@@ -178,8 +185,12 @@ impl Explainer<'_> {
             let source = self.said(span);
             self.line("time", format!("{} for one try", show(ms)), source);
         }
-        let span = said.and_then(|said| said.connect_timeout.as_ref()).map(|said| said.span);
-        let source = self.said(span);
+        self.connecting(service, resilience);
+    }
+
+    fn connecting(&mut self, service: &Service, resilience: &ResiliencePlan) {
+        let said = service.resilience.as_ref().and_then(|said| said.connect_timeout.as_ref());
+        let source = self.said(said.map(|said| said.span));
         self.line("time", format!("{} for making a connection", show(resilience.connect_timeout_ms)), source);
     }
 
@@ -224,7 +235,7 @@ impl Explainer<'_> {
         let times =
             if resilience.retries == 1 { "once".to_owned() } else { format!("{} times", resilience.retries) };
         let says = format!(
-            "{times}, after {} to {}, within {} % and {}/s of all requests",
+            "{times}, after {} to {}; at most {} % of the requests plus {}/s",
             show(low),
             show(high),
             resilience.retry_budget_percent,
@@ -253,6 +264,10 @@ impl Explainer<'_> {
             resilience.breaker_failures, resilience.breaker_success_percent
         );
         self.line("breaker", says, source);
+    }
+
+    fn fallback(&mut self, service: &Service, resilience: &ResiliencePlan) {
+        let said = service.resilience.as_ref();
         match &resilience.fallback {
             Some(fallback) => {
                 let source = self.said(said.and_then(|said| said.fallback.as_ref()).map(|said| said.span));
