@@ -274,10 +274,12 @@ impl Gatherer<'_> {
 
 /// Sorts, removes what is said twice, and cuts at [`FINDINGS_MAX`].
 pub(crate) fn tidy(findings: &mut Vec<Finding>) {
+    let before = findings.len();
     findings.retain(|finding| finding.code != Code::TooManyFindings);
+    let cut = findings.len() < before || findings.len() > FINDINGS_MAX;
     crate::finding::sort(findings);
     findings.dedup();
-    if findings.len() > FINDINGS_MAX {
+    if cut {
         findings.truncate(FINDINGS_MAX);
         let last = findings.last().map_or(Span::default(), |finding| finding.span);
         let message = format!("there are more than {FINDINGS_MAX} findings, and the rest is not shown");
