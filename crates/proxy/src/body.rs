@@ -267,10 +267,15 @@ async fn copy(
                 }
             }
         };
-        let piece = piece.map_err(Broken::Reading)?;
-        if matches!(piece, Piece::End) {
-            return Ok(());
-        }
+        let piece = match piece {
+            Ok(Piece::End) => return Ok(()),
+            Ok(piece) => piece,
+            Err(error) => {
+                // What came before it broke is passed on, so that both ends have seen the same.
+                let _ = writer.flush().await;
+                return Err(Broken::Reading(error));
+            }
+        };
         seen(piece.bytes()).map_err(Broken::Reading)?;
         writer.data(piece).await.map_err(Broken::Writing)?;
     }

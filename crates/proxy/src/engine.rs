@@ -82,7 +82,7 @@ pub struct Config {
     pub metadata: Metadata,
 }
 
-/// A running data plane. Cheap to clone; dropping it does not stop the workers.
+/// A running data plane. Cheap to clone; the workers end, and cut what is open, when the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -92,6 +92,7 @@ struct Inner {
     shared: Arc<Shared>,
     workers: Vec<mpsc::Sender<Command>>,
     open: Vec<Arc<AtomicUsize>>,
+    exchanges: Vec<Arc<AtomicUsize>>,
     health: watch::Receiver<Health>,
     expected: Mutex<Option<String>>,
 }
@@ -133,15 +134,17 @@ impl Engine {
         let mut health = Some(health);
         let threads = config.threads.max(1);
         let mut sockets = spread(config.listeners, threads)?;
-        let (mut workers, mut open) = (Vec::new(), Vec::new());
+        let (mut workers, mut open, mut exchanges) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..threads {
             let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
             let count = Arc::new(AtomicUsize::new(0));
+            let running = Arc::new(AtomicUsize::new(0));
             let thread = Thread {
                 shared: Arc::clone(&shared),
                 commands: receiver,
                 sockets: std::mem::take(&mut sockets[index]),
                 open: Arc::clone(&count),
+                exchanges: Arc::clone(&running),
                 // One worker watches the local service for all.
                 health: health.take(),
             };
@@ -151,8 +154,9 @@ impl Engine {
                 .spawn(move || thread.run())?;
             workers.push(sender);
             open.push(count);
+            exchanges.push(running);
         }
-        let inner = Inner { shared, workers, open, health: seen, expected: Mutex::new(None) };
+        let inner = Inner { shared, workers, open, exchanges, health: seen, expected: Mutex::new(None) };
         Ok(Engine { inner: Arc::new(inner) })
     }
 
@@ -239,6 +243,11 @@ impl Engine {
         self.inner.open.iter().map(|open| open.load(Ordering::Relaxed)).sum()
     }
 
+    /// Exchanges from outside or from the mesh that are not over. What the local service itself asks is not counted.
+    pub fn exchanges(&self) -> usize {
+        self.inner.exchanges.iter().map(|running| running.load(Ordering::Relaxed)).sum()
+    }
+
     /// Workers answer within microseconds; a full queue means that one is stuck, and its command is handed over by a
     /// thread that waits, so that the order of commands is kept for the others.
     fn tell(&self, command: impl Fn() -> Command) {
@@ -283,6 +292,7 @@ struct Thread {
     commands: mpsc::Receiver<Command>,
     sockets: Vec<(Entry, TcpListener)>,
     open: Arc<AtomicUsize>,
+    exchanges: Arc<AtomicUsize>,
     health: Option<watch::Sender<Health>>,
 }
 
@@ -299,7 +309,7 @@ impl Thread {
     }
 
     async fn serve(mut self) {
-        let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&self.open));
+        let worker = Worker::new(Arc::clone(&self.shared), self.open, self.exchanges);
         let timer = Rc::clone(&worker.timer);
         tokio::task::spawn_local(async move { timer.run().await });
         let tidying = Rc::clone(&worker);

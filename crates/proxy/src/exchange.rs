@@ -1,6 +1,7 @@
 //! One request with its response. [`run_stages`] is the table of contents of the data plane: what happens, in which order.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use weft_model::code::Code;
@@ -46,6 +47,7 @@ pub(crate) async fn run(
     responder: &mut Responder<'_>,
 ) -> Fate {
     let mut record = Record::begin(worker.timer.now());
+    let _running = Running::of(worker, request.conn);
     let active = worker.active();
     let result = match &active {
         Some(active) => run_stages(worker, active, &mut request, body, responder, &mut record).await,
@@ -60,6 +62,27 @@ pub(crate) async fn run(
         record.finish(worker, active, &request);
     }
     fate
+}
+
+/// Counts an exchange as running until it is dropped.
+struct Running<'w>(Option<&'w Worker>);
+
+impl<'w> Running<'w> {
+    fn of(worker: &'w Worker, conn: &Conn) -> Self {
+        let counted = matches!(conn.entry, Entry::Edge | Entry::Inbound);
+        if counted {
+            worker.exchanges.fetch_add(1, Ordering::Relaxed);
+        }
+        Running(counted.then_some(worker))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.0 {
+            worker.exchanges.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The stages, in order. The order is ours; nobody reorders it.

@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) trust_epoch: watch::Sender<u64>,
     /// Connections that are open; read by other threads.
     pub(crate) open: Arc<AtomicUsize>,
+    /// Exchanges that came from outside or from the mesh and are not over; read by other threads.
+    pub(crate) exchanges: Arc<AtomicUsize>,
 }
 
 /// A plan in force on this thread.
@@ -128,7 +130,7 @@ pub(crate) enum CalleeKind {
 
 impl Worker {
     /// A worker without a plan.
-    pub(crate) fn new(shared: Arc<Shared>, open: Arc<AtomicUsize>) -> Rc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, open: Arc<AtomicUsize>, exchanges: Arc<AtomicUsize>) -> Rc<Self> {
         Rc::new(Worker {
             timer: Timer::new(shared.clock.clone()),
             rng: RefCell::new(Rng::from_process()),
@@ -142,6 +144,7 @@ impl Worker {
             phase: watch::Sender::new(Phase::Serving),
             trust_epoch: watch::Sender::new(0),
             open,
+            exchanges,
         })
     }
 
