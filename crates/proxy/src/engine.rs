@@ -133,16 +133,16 @@ impl Engine {
         let (health, seen) = watch::channel(Health::Starting);
         let mut health = Some(health);
         let threads = config.threads.max(1);
-        let mut sockets = spread(config.listeners, threads)?;
+        let sockets = spread(config.listeners, threads)?;
         let (mut workers, mut open, mut exchanges) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..threads {
+        for (index, sockets) in sockets.into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
             let count = Arc::new(AtomicUsize::new(0));
             let running = Arc::new(AtomicUsize::new(0));
             let thread = Thread {
                 shared: Arc::clone(&shared),
                 commands: receiver,
-                sockets: std::mem::take(&mut sockets[index]),
+                sockets,
                 open: Arc::clone(&count),
                 exchanges: Arc::clone(&running),
                 // One worker watches the local service for all.
@@ -265,9 +265,9 @@ fn spread(listeners: Vec<Listener>, threads: usize) -> io::Result<Vec<Vec<(Entry
     let mut workers: Vec<Vec<(Entry, TcpListener)>> = (0..threads).map(|_| Vec::new()).collect();
     for listener in listeners {
         let count = listener.sockets.len();
-        for index in count..threads {
+        for (index, worker) in workers.iter_mut().enumerate().skip(count) {
             let Some(shared) = listener.sockets.get(index % count.max(1)) else { break };
-            workers[index].push((entry(&listener.kind), shared.try_clone()?));
+            worker.push((entry(&listener.kind), shared.try_clone()?));
         }
         for (index, socket) in listener.sockets.into_iter().enumerate() {
             workers[index % threads].push((entry(&listener.kind), socket));

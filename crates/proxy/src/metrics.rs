@@ -15,7 +15,13 @@ pub(crate) type NameId = u32;
 /// Names of services, routes and operations, the same on all threads of a process.
 #[derive(Default)]
 pub(crate) struct Names {
-    table: Mutex<(Vec<Arc<str>>, HashMap<Arc<str>, NameId>)>,
+    table: Mutex<NameTable>,
+}
+
+#[derive(Default)]
+struct NameTable {
+    names: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, NameId>,
 }
 
 /// Names kept at most: plans come and go, names stay. Later ones are counted as `other`.
@@ -25,20 +31,20 @@ impl Names {
     /// The number of a name.
     pub(crate) fn intern(&self, name: &str) -> NameId {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = table.1.get(name) {
+        if let Some(id) = table.ids.get(name) {
             return *id;
         }
-        let name: Arc<str> = if table.0.len() < NAMES_MAX { name.into() } else { "other".into() };
-        let id = NameId::try_from(table.0.len()).unwrap_or(NameId::MAX);
-        table.0.push(name.clone());
-        table.1.insert(name, id);
+        let name: Arc<str> = if table.names.len() < NAMES_MAX { name.into() } else { "other".into() };
+        let id = NameId::try_from(table.names.len()).unwrap_or(NameId::MAX);
+        table.names.push(name.clone());
+        table.ids.insert(name, id);
         id
     }
 
     /// The name of a number.
     pub(crate) fn get(&self, id: NameId) -> Arc<str> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.0.get(id as usize).cloned().unwrap_or_else(|| "other".into())
+        table.names.get(id as usize).cloned().unwrap_or_else(|| "other".into())
     }
 }
 
@@ -356,7 +362,7 @@ impl Families {
         };
         match meter {
             Meter::Refused(code) => {
-                counter("weft_refusals", "Refusals and faults by code.", &[("code", code)])
+                counter("weft_refusals", "Refusals and faults by code.", &[("code", code)]);
             }
             Meter::Retries(to) => {
                 counter(
@@ -411,7 +417,7 @@ impl Families {
                 );
             }
             Meter::SpansDropped => {
-                counter("weft_spans_dropped", "Spans that the exporter could not take.", &[])
+                counter("weft_spans_dropped", "Spans that the exporter could not take.", &[]);
             }
         }
     }

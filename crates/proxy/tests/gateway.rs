@@ -1,5 +1,7 @@
 //! The engine as a gateway in front of real sockets: bytes in, bytes out.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -31,7 +33,8 @@ fn serve(mut stream: TcpStream) {
             }
         }
         let field = |name: &str| {
-            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(|v| v.trim().to_owned()))
+            head.lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(|v| v.trim().to_owned()))
         };
         let mut body = Vec::new();
         if let Some(length) = field("content-length:") {
@@ -205,7 +208,11 @@ fn pipelined_requests_are_answered_in_order_and_head_has_no_body() {
 fn answers_of_every_framing_pass() {
     let gateway = gateway(upstream());
     let get = |path: &str, version: &str| {
-        exchange(gateway, format!("GET {path} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes(), "")
+        exchange(
+            gateway,
+            format!("GET {path} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes(),
+            "",
+        )
     };
     let chunked = get("/api/chunked", "1.1");
     assert!(chunked.ends_with("5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n"), "{chunked}");
@@ -217,7 +224,8 @@ fn answers_of_every_framing_pass() {
 #[test]
 fn an_upstream_that_lies_is_a_fault_and_the_loss_is_seen() {
     let gateway = gateway(upstream());
-    let get = |path: &str| exchange(gateway, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), "}\n");
+    let get =
+        |path: &str| exchange(gateway, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), "}\n");
     let short = exchange(gateway, b"GET /api/lies HTTP/1.1\r\nHost: a\r\n\r\n", "");
     assert!(short.contains("content-length: 100") && short.len() < 400, "{short}");
     let both = get("/api/both");
@@ -233,11 +241,16 @@ fn what_is_no_route_or_no_request_is_refused_with_its_code() {
     let gateway = gateway(upstream());
     let ask = |bytes: &[u8]| exchange(gateway, bytes, "}\n");
     let unknown = ask(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(unknown.starts_with("HTTP/1.1 404 ") && unknown.contains("application/problem+json"), "{unknown}");
+    assert!(
+        unknown.starts_with("HTTP/1.1 404 ") && unknown.contains("application/problem+json"),
+        "{unknown}"
+    );
     assert!(unknown.contains("\"code\":\"W2001\""), "{unknown}");
     let method = ask(b"DELETE /gone HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(method.starts_with("HTTP/1.1 405 ") && method.contains("allow: GET\r\n"), "{method}");
-    let smuggled = ask(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    let smuggled = ask(
+        b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    );
     assert!(smuggled.starts_with("HTTP/1.1 400 ") && smuggled.contains("connection: close"), "{smuggled}");
     let http09 = ask(b"GET /\r\n\r\n");
     assert!(http09.starts_with("HTTP/1.1 "), "{http09}");

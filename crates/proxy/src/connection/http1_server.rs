@@ -85,10 +85,8 @@ impl Server<'_> {
     }
 
     async fn next_request(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> Came {
-        if self.buf.is_empty() {
-            if !self.idle(phase).await {
-                return Came::Nothing;
-            }
+        if self.buf.is_empty() && !self.idle(phase).await {
+            return Came::Nothing;
         }
         let until = self.worker.timer.now() + HEAD_TIMEOUT;
         let timer = Rc::clone(&self.worker.timer);

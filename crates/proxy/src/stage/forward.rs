@@ -93,9 +93,7 @@ async fn admitted(
     loop {
         let now = job.worker.timer.now();
         let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| job.too_late())?;
-        let mut rng = job.worker.rng.borrow_mut();
-        let flight = upstream.pick(now, &mut rng, &attempts.ask);
-        drop(rng);
+        let flight = upstream.pick(now, &mut job.worker.rng.borrow_mut(), &attempts.ask);
         let mut flight = flight.ok_or_else(|| job.nobody())?;
         attempts.write_fields(job, request, &limits)?;
         record.attempts += 1;
@@ -197,10 +195,7 @@ impl Attempts {
         let worker = job.worker;
         let now = worker.timer.now();
         let ended = retry::Ended { outcome: failure.outcome, replay: self.replay(), hint: Hint::None };
-        let mut budget = job.callee.upstream.budget.borrow_mut();
-        let resend = self.retries.resend(ended, failure.reused, now, &mut budget);
-        drop(budget);
-        if resend {
+        if self.retries.resend(ended, failure.reused, now, &mut job.callee.upstream.budget.borrow_mut()) {
             self.fresh = true;
             worker.stats.borrow_mut().add(Meter::Resends(job.callee.upstream.id), 1);
             return Ok(());
@@ -586,6 +581,10 @@ impl<F: Future<Output = UploadEnd>> Upload<'_, F> {
     }
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack for a moment and is taken apart at once"
+)]
 enum First<'a> {
     Head(Result<Answer<'a>, NoAnswer>),
     Upload(UploadEnd),
