@@ -79,18 +79,18 @@ impl Api {
         self.operations.iter().any(Operation::may_repeat)
     }
 
-    /// The endpoint as the API knows it: the package filled in.
+    /// The endpoint as the API knows it: the package filled in. A near one is looked for if `hint` says so.
     ///
     /// # Errors
     /// The API has no such endpoint.
-    pub fn resolve(&self, endpoint: &EndpointPattern) -> Result<EndpointPattern, Mismatch> {
+    pub fn resolve(&self, endpoint: &EndpointPattern, hint: bool) -> Result<EndpointPattern, Mismatch> {
         match endpoint {
-            EndpointPattern::Grpc { service, method } => self.resolve_grpc(service, method),
-            EndpointPattern::Http { .. } => self.resolve_http(endpoint),
+            EndpointPattern::Grpc { service, method } => self.resolve_grpc(service, method, hint),
+            EndpointPattern::Http { .. } => self.resolve_http(endpoint, hint),
         }
     }
 
-    fn resolve_http(&self, endpoint: &EndpointPattern) -> Result<EndpointPattern, Mismatch> {
+    fn resolve_http(&self, endpoint: &EndpointPattern, hint: bool) -> Result<EndpointPattern, Mismatch> {
         if self.operations.iter().any(|operation| operation.endpoint.intersects(endpoint)) {
             return Ok(endpoint.clone());
         }
@@ -107,10 +107,10 @@ impl Api {
                 methods.push(method.clone());
             }
         }
-        if methods.is_empty() { Err(self.unknown(endpoint)) } else { Err(Mismatch::Method(methods)) }
+        if methods.is_empty() { Err(self.unknown(endpoint, hint)) } else { Err(Mismatch::Method(methods)) }
     }
 
-    fn resolve_grpc(&self, service: &str, method: &str) -> Result<EndpointPattern, Mismatch> {
+    fn resolve_grpc(&self, service: &str, method: &str, hint: bool) -> Result<EndpointPattern, Mismatch> {
         if self.kind == ApiKind::OpenApi {
             return Err(Mismatch::Protocol);
         }
@@ -121,11 +121,14 @@ impl Api {
             Some(EndpointPattern::Grpc { service, .. }) => {
                 Ok(EndpointPattern::Grpc { service: service.clone(), method: method.to_owned() })
             }
-            _ => Err(self.unknown(&want)),
+            _ => Err(self.unknown(&want, hint)),
         }
     }
 
-    fn unknown(&self, endpoint: &EndpointPattern) -> Mismatch {
+    fn unknown(&self, endpoint: &EndpointPattern, hint: bool) -> Mismatch {
+        if !hint {
+            return Mismatch::Unknown(None);
+        }
         let known: Vec<String> =
             self.operations.iter().map(|operation| operation.endpoint.to_string()).collect();
         let text = endpoint.to_string();

@@ -35,7 +35,7 @@ pub fn resolve(
         observe: manifest.observe,
         ..Model::default()
     };
-    let mut resolver = Resolver { model, findings: Vec::new() };
+    let mut resolver = Resolver { model, findings: Vec::new(), hints_left: HINTS_MAX };
     resolver.contexts(&manifest.contexts);
     resolver.relations(&manifest.relations);
     resolver.calls();
@@ -57,16 +57,28 @@ fn service(apis: &mut BTreeMap<String, Api>, said: manifest::Service) -> Service
     Service { said, context: None, protocol, api, calls: Vec::new(), resilience: None, rollout: None }
 }
 
+/// Most names for which a near one is looked for: it compares with every known name.
+const HINTS_MAX: usize = 200;
+
 struct Resolver {
     model: Model,
     findings: Vec<Finding>,
+    hints_left: usize,
 }
 
 impl Resolver {
+    /// Whether a hint may still be looked for.
+    fn may_hint(&mut self) -> bool {
+        let may = self.hints_left > 0;
+        self.hints_left = self.hints_left.saturating_sub(1);
+        may
+    }
+
     fn service(&mut self, name: &Spanned<String>) -> Option<ServiceId> {
         let found = self.model.find(name);
         if found.is_none() {
-            let known: Vec<&str> = self.model.services.iter().map(Service::name).collect();
+            let taken = if self.may_hint() { usize::MAX } else { 0 };
+            let known: Vec<&str> = self.model.services.iter().map(Service::name).take(taken).collect();
             let near = did_you_mean(name, known.iter().copied());
             let remedy = match near {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -82,7 +94,9 @@ impl Resolver {
     fn context(&mut self, name: &str, span: Span) -> Option<ContextId> {
         let found = self.model.contexts.iter().position(|context| context.value == name).map(ContextId);
         if found.is_none() {
-            let known: Vec<&str> = self.model.contexts.iter().map(|context| context.value.as_str()).collect();
+            let taken = if self.may_hint() { usize::MAX } else { 0 };
+            let contexts = self.model.contexts.iter().map(|context| context.value.as_str());
+            let known: Vec<&str> = contexts.take(taken).collect();
             let remedy = match did_you_mean(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "declare it under `contexts`".to_owned(),
@@ -155,6 +169,7 @@ impl Resolver {
 
     /// The endpoint of a service, checked against what it speaks and, where there is a file, against its API.
     fn endpoint(&mut self, id: ServiceId, said: &Spanned<EndpointPattern>) -> Option<EndpointPattern> {
+        let hint = self.hints_left > 0;
         let service = self.model.service(id);
         let name = service.name();
         let finding = |code, message: String| Finding::error(code, said.span, message);
@@ -170,7 +185,7 @@ impl Resolver {
             return None;
         }
         let Some(api) = &service.api else { return Some(said.value.clone()) };
-        let found = match api.resolve(said) {
+        let found = match api.resolve(said, hint) {
             Ok(endpoint) => return Some(endpoint),
             Err(Mismatch::Method(methods)) => {
                 let message = format!("`{name}` has this path, but not with this method");
@@ -198,6 +213,7 @@ impl Resolver {
             None => found,
         };
         self.findings.push(found);
+        self.may_hint();
         None
     }
 

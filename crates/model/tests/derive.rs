@@ -140,3 +140,32 @@ fn outbound_and_inbound_agree() {
         }
     }
 }
+
+/// A thousand services in a chain, a thousand routes: everything is derived, callees start before callers.
+#[test]
+fn a_large_system_is_derived() {
+    use std::fmt::Write as _;
+    struct One(String);
+    impl weft_model::sources::Files for One {
+        fn read(&self, _: &str, _: usize) -> Result<Vec<u8>, weft_model::sources::FileError> {
+            Ok(self.0.clone().into_bytes())
+        }
+    }
+    let mut text = "system: large\nservices:\n".to_owned();
+    for index in 0..1_000 {
+        writeln!(text, "  s{index:04}: {{ run: ./s, calls: [s{:04}] }}", index + 1).unwrap();
+    }
+    text.push_str("  s1000: { run: ./s }\ngateway:\n  auth: none\n  routes:\n");
+    for index in 0..1_000 {
+        writeln!(text, "    GET /r{index}/{{id}}: s{index:04}").unwrap();
+    }
+    let compiled = weft_model::compile(&One(text.clone()), "weft.yaml", None, &Default::default());
+    let plans = compiled.plans.unwrap_or_else(|| panic!("{:?}", compiled.findings));
+    assert_eq!(plans.sidecars.len(), 1_001);
+    let started: Vec<&str> = plans.launch.services.iter().map(|service| service.service.as_str()).collect();
+    assert_eq!((started[0], started[1_000]), ("s1000", "s0000"));
+    let ring = text.replace("  s1000: { run: ./s }", "  s1000: { run: ./s, calls: [s0000] }");
+    let compiled = weft_model::compile(&One(ring), "weft.yaml", None, &Default::default());
+    let codes: Vec<_> = compiled.findings.iter().map(|finding| finding.code.name()).collect();
+    assert_eq!(codes, ["synchronous_cycle"]);
+}

@@ -39,7 +39,7 @@ fn codes(name: &str, text: &str) -> Vec<Code> {
 }
 
 fn resolve(api: &Api, endpoint: &str) -> Result<String, Mismatch> {
-    api.resolve(&endpoint.parse().unwrap()).map(|found| found.to_string())
+    api.resolve(&endpoint.parse().unwrap(), true).map(|found| found.to_string())
 }
 
 #[test]

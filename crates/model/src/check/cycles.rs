@@ -21,14 +21,25 @@ enum Step {
     Across,
 }
 
+/// Most circles that are shown at once.
+const CIRCLES_MAX: usize = 50;
+
 type Edges = BTreeMap<ServiceId, BTreeMap<ServiceId, (Span, Step)>>;
 
 pub(super) fn check(model: &Model, report: &mut Report) {
-    let edges = edges(model);
+    let mut edges = edges(model);
+    strip(&mut edges);
     let no_partners = |step: Step| step != Step::Partners;
-    let mut seen: BTreeSet<BTreeSet<ServiceId>> = BTreeSet::new();
+    // One circle is shown for services that are in several: the work stays small, and mending the first shows the next.
+    let mut shown: Vec<BTreeSet<ServiceId>> = Vec::new();
     for (from, callees) in &edges {
         for (to, (_, step)) in callees {
+            if shown.len() == CIRCLES_MAX {
+                return;
+            }
+            if shown.iter().any(|circle| circle.contains(from) && circle.contains(to)) {
+                continue;
+            }
             // A circle without partners, or one that also crosses contexts that are no partners.
             let back = match step {
                 Step::Partners => None,
@@ -36,9 +47,8 @@ pub(super) fn check(model: &Model, report: &mut Report) {
                 Step::Across => path(&edges, *to, *from, &|_| true),
             };
             let Some(circle) = back else { continue };
-            if seen.insert(circle.iter().copied().collect()) {
-                refuse(model, &edges, *from, &circle, report);
-            }
+            shown.push(circle.iter().copied().collect());
+            refuse(model, &edges, *from, &circle, report);
         }
     }
 }
@@ -60,6 +70,28 @@ fn edges(model: &Model) -> Edges {
         }
     }
     edges
+}
+
+/// Takes away services from which no circle is reached, the last callees first. Nothing is left of a system without
+/// circles, so that a large one costs little.
+fn strip(edges: &mut Edges) {
+    let mut callers: BTreeMap<ServiceId, Vec<ServiceId>> = BTreeMap::new();
+    for (caller, callees) in edges.iter() {
+        for callee in callees.keys() {
+            callers.entry(*callee).or_default().push(*caller);
+        }
+    }
+    let mut ends: Vec<ServiceId> = callers.keys().filter(|id| !edges.contains_key(id)).copied().collect();
+    while let Some(end) = ends.pop() {
+        for caller in callers.get(&end).into_iter().flatten() {
+            let Some(callees) = edges.get_mut(caller) else { continue };
+            callees.remove(&end);
+            if callees.is_empty() {
+                edges.remove(caller);
+                ends.push(*caller);
+            }
+        }
+    }
 }
 
 /// The shortest way from one service to another over allowed steps, both ends included.

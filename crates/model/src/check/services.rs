@@ -15,17 +15,7 @@ use crate::plan::Protocol;
 const RESERVED: [&str; 3] = ["gateway", "control", "weft"];
 
 /// Variables that every process gets from Weft.
-const VARIABLES: [&str; 9] = [
-    "PORT",
-    "WEFT_URL",
-    "HTTP_PROXY",
-    "http_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "DAPR_HTTP_PORT",
-    "DAPR_GRPC_PORT",
-    "TRACEPARENT",
-];
+const VARIABLES: [&str; 6] = ["PORT", "WEFT_URL", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
 
 pub(super) fn check(model: &Model, report: &mut Report) {
     for service in &model.services {
