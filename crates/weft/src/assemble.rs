@@ -1,3 +1,5 @@
 //! Joins the crates: the only place that knows every one of them.
 
 pub(crate) mod control;
+pub(crate) mod role;
+pub(crate) mod traces;
