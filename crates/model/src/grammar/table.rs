@@ -354,7 +354,8 @@ static VERSION_KEYS: Object = Object {
         ),
         key("cwd", Shape::scalar(&FOLDER), "See `services.NAME.cwd`."),
         key("port", Shape::scalar(&PORT), "See `services.NAME.port`.").default("a free port"),
-        key("replicas", Shape::scalar(&REPLICAS), "Copies of this version.").default("1"),
+        key("replicas", Shape::scalar(&REPLICAS), "Copies of this version.")
+            .default("as many as of the service"),
     ],
     later: &[],
     short: None,
@@ -401,7 +402,7 @@ static GATEWAY: Object = Object {
         .example("[10.0.0.0/8]"),
         key("auth", Shape::scalar(&AUTH), "`none` opens all routes. Nothing is open by silence: it is said here or at each route.")
             .example("none"),
-        key("timeout", Shape::scalar(&DURATION), "Limit of a whole exchange.").default("15s"),
+        key("timeout", Shape::scalar(&DURATION), "Limit of a whole exchange. One that is said covers the body of the response too; the default ends with its head, so that streams go on.").default("15s"),
         key("cors", Shape::object(&CORS), "Cross-origin rules of all routes.").default("no cross-origin access"),
         key(
             "routes",
@@ -584,7 +585,7 @@ static RESILIENCE: Object = Object {
         key(
             "timeout",
             Shape::scalar(&DURATION),
-            "Limit of a whole exchange with the service, retries included.",
+            "Limit of a whole exchange with the service, retries included. One that is said covers the body too, as at the gateway.",
         )
         .default("15s"),
         key("per_try_timeout", Shape::scalar(&DURATION), "Limit of one try.").default("what is left"),
