@@ -49,9 +49,22 @@ pub(crate) enum Output {
 /// Exit status of a command that ran and found something wrong.
 pub(crate) const FINDINGS: u8 = 1;
 
+/// Prints a value as JSON on standard output, its fields in the order of its type, and a line end.
+pub(crate) fn print_typed_json(value: &impl serde::Serialize) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")
+}
+
 /// Shows an error with its causes.
 #[expect(clippy::print_stderr, reason = "the one place that shows a command's error")]
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
+    // Whoever reads our output has seen enough (`weft plan | head`).
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     eprintln!("error: {error:#}");
     ExitCode::from(FINDINGS)
 }

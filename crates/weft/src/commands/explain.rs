@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use weft_model::explain::{Question, explain};
 
-use super::manifest::{Place, environment, print_json, show_findings};
-use super::{Common, FINDINGS, Output};
+use super::manifest::{Place, environment, show_findings};
+use super::{Common, FINDINGS, Output, print_typed_json};
 
 /// Arguments of `weft explain`.
 #[derive(clap::Args, Debug)]
@@ -31,7 +30,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let question = Question::read(&args.request, &args.headers)?;
     let explanation = explain(model, plans, &question)?;
     match common.output {
-        Output::Json => print_json(&serde_json::to_value(&explanation).context("an explanation is JSON")?)?,
+        Output::Json => print_typed_json(&explanation)?,
         Output::Text => write!(std::io::stdout().lock(), "{explanation}")?,
     }
     Ok(ExitCode::SUCCESS)

@@ -4,11 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use weft_model::plan::{ActionPlan, AllowPlan, Plan, Plans, RolePlan};
 
-use super::manifest::{Place, environment, print_json, show_findings};
-use super::{Common, FINDINGS, Output};
+use super::manifest::{Place, environment, show_findings};
+use super::{Common, FINDINGS, Output, print_typed_json};
 
 /// Arguments of `weft plan`.
 #[derive(clap::Args, Debug)]
@@ -26,7 +25,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(FINDINGS));
     };
     match common.output {
-        Output::Json => print_json(&serde_json::to_value(plans).context("plans are JSON")?)?,
+        Output::Json => print_typed_json(plans)?,
         Output::Text => std::io::stdout().lock().write_all(summary(plans).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
