@@ -128,3 +128,42 @@ pub(crate) fn print_json(value: &Value) -> std::io::Result<()> {
     serde_json::to_writer_pretty(&mut out, value)?;
     out.write_all(b"\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn common(file: &str) -> Common {
+        Common { file: file.into(), env: None, output: Output::Text, log_level: String::new() }
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_manifest() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello");
+        for path in [folder.clone(), folder.join(MAIN)] {
+            let place = Place::find(&common("elsewhere.yaml"), Some(&path)).unwrap();
+            assert_eq!((place.folder.as_path(), place.main.as_str()), (folder.as_path(), MAIN));
+        }
+        let place = Place::find(&common("weft.yaml"), None).unwrap();
+        assert_eq!((place.folder.as_path(), place.files().folder().as_str()), (Path::new("."), ""));
+        assert!(Place::find(&common(".."), None).is_ok());
+        assert!(Place::find(&common("/"), None).is_ok());
+    }
+
+    #[test]
+    fn reading_is_bounded_and_never_waits() {
+        let files = Folder { root: "/dev".into() };
+        assert!(matches!(files.read("zero", 10), Err(FileError::Other(_))));
+        assert_eq!(files.read("no-such-file", 10), Err(FileError::Missing));
+        let files = Folder { root: env!("CARGO_MANIFEST_DIR").into() };
+        assert_eq!(files.read("Cargo.toml", 9).unwrap(), b"[package]");
+    }
+
+    #[test]
+    fn findings_are_counted_in_words() {
+        let one = Finding::warning(weft_model::code::Code::BadValue, Default::default(), "x");
+        let two = Finding::error(weft_model::code::Code::BadValue, Default::default(), "x");
+        assert_eq!(count(&[]), None);
+        assert_eq!(count(&[two.clone(), one, two]).unwrap(), "2 errors, 1 warning");
+    }
+}

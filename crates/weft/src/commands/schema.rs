@@ -15,6 +15,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
+#[expect(clippy::needless_pass_by_value, reason = "all commands have one shape")]
 pub(crate) fn run(_common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     if args.markdown {
         std::io::stdout().lock().write_all(weft_model::grammar::reference().as_bytes())?;
