@@ -15,7 +15,7 @@ pub enum Code {
     FileTooLarge,
     /// W1004: A key stands twice in one mapping.
     DuplicateKey,
-    /// W1005: YAML tags are not part of the manifest.
+    /// W1005: Tags, anchors, aliases and merge keys of YAML are not part of the manifest.
     CustomTag,
     /// W1006: Only `true` and `false` are booleans.
     NotABoolean,
@@ -51,7 +51,7 @@ pub enum Code {
     SaidTwice,
     /// W1022: `${…}` is not understood, or not allowed at this place.
     BadReference,
-    /// W1023: The text is nested deeper, or repeats itself by aliases more often, than the limit.
+    /// W1023: Lists and maps are nested, or files include each other, deeper than the limit.
     TooDeep,
     /// W1024: The file holds more than one YAML document.
     SeveralDocuments,
@@ -457,8 +457,8 @@ static TABLE: [Entry; 147] = [
         summary: "A key stands twice in one mapping.",
         remedy: "Keep one of the two." },
     Entry { number: 1005, id: "W1005", name: "custom_tag", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "YAML tags are not part of the manifest.",
-        remedy: "Remove the tag; quote the value if it is meant as text." },
+        summary: "Tags, anchors, aliases and merge keys of YAML are not part of the manifest.",
+        remedy: "Say the value where it is needed; quote it if it is meant as text." },
     Entry { number: 1006, id: "W1006", name: "not_a_boolean", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
         summary: "Only `true` and `false` are booleans.",
         remedy: "Write `true` or `false`." },
@@ -511,7 +511,7 @@ static TABLE: [Entry; 147] = [
         summary: "`${…}` is not understood, or not allowed at this place.",
         remedy: "`${NAME}` is allowed in a service's `env` and in connection blocks only." },
     Entry { number: 1023, id: "W1023", name: "too_deep", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "The text is nested deeper, or repeats itself by aliases more often, than the limit.",
+        summary: "Lists and maps are nested, or files include each other, deeper than the limit.",
         remedy: "Write it flat." },
     Entry { number: 1024, id: "W1024", name: "several_documents", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
         summary: "The file holds more than one YAML document.",
