@@ -1,1 +1,45 @@
-//! testkit
+//! The harness for journeys: starts the real `weft` executable on a manifest, speaks to it as its users do, breaks it, and
+//! sees to it that nothing survives the test.
+//!
+//! It knows none of Weft's crates, so that a mistake in their codecs or types cannot hide itself: HTTP here is a second,
+//! plain implementation, and what `weft` prints is read as anybody would read it.
+//!
+//! - [`System`]: a running system, from `weft up` to its end
+//! - [`http`]: a blocking client that can also send what is wrong
+//! - [`load`]: steady requests while something is broken
+//! - [`service`]: the small services behind the manifest's `run`, as the executable `testkit-service`
+//!
+//! Nothing here sleeps for a guessed time: it waits for a line, an answer or the end of a process, each with a limit.
+
+pub mod http;
+pub mod load;
+pub mod ports;
+pub mod processes;
+pub mod service;
+mod system;
+pub mod websocket;
+
+pub use system::{Manifest, Run, System, run};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up. Nothing is measured with it: it only ends what hangs.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Between two questions of [`until`].
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks again until there is an answer, where nobody tells when it changes.
+///
+/// # Panics
+/// There is none within [`LIMIT`]: the test has failed, and `what` says at what.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "gave up after {LIMIT:?}: {what}");
+        std::thread::park_timeout(PAUSE);
+    }
+}

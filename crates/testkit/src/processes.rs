@@ -1,0 +1,88 @@
+//! What runs below a process, from `/proc`.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+/// A process that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its command line, words separated by spaces.
+    pub command: String,
+}
+
+/// The processes below `root`, at any depth, that still run; those that ended and wait to be asked for do not count.
+pub fn below(root: u32) -> Vec<Process> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+        if let Some((parent, state)) = parent_and_state(pid)
+            && !matches!(state, 'Z' | 'X')
+        {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(pid) = open.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            found.push(Process { pid: child, command: command(child) });
+            open.push(child);
+        }
+    }
+    found
+}
+
+/// `proc(5)`: the fields after the name, which is in parentheses and may hold anything.
+fn parent_and_state(pid: u32) -> Option<(u32, char)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+fn command(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ")
+}
+
+/// Sends a signal; whether there was somebody to get it.
+pub fn signal(pid: u32, signal: Signal) -> bool {
+    let pid = Pid::from_raw(pid.cast_signed());
+    pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
+
+/// Ends a process at once, without a word to it.
+pub fn kill(pid: u32) -> bool {
+    signal(pid, Signal::KILL)
+}
+
+/// Makes this process the parent of all that lose theirs, so that nothing below it can get out of sight.
+pub fn adopt_orphans() {
+    // An old kernel refuses; what is left behind is then only seen while its parent lives.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Takes note of the end of adopted children.
+pub fn reap() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_seen_until_it_ends() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mine = || below(std::process::id()).into_iter().find(|process| process.pid == child.id());
+        assert!(mine().is_some());
+        assert!(kill(child.id()));
+        child.wait().unwrap();
+        assert!(below(std::process::id()).iter().all(|process| process.pid != child.id()));
+    }
+}

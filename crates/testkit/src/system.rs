@@ -1,0 +1,354 @@
+//! A running system, from `weft up` to its end.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::processes::{self, Process};
+use crate::{LIMIT, ports};
+
+/// Lines that are kept of what a system says.
+const LINES_MAX: usize = 100_000;
+
+/// A manifest with the words that only the test knows filled in: `{service}`, the command that runs `testkit-service`;
+/// `{edge}`, the address of the gateway; `{metrics}`, that of the metrics.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    text: String,
+}
+
+impl Manifest {
+    /// A manifest as written in a test.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.to_owned() }
+    }
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Run {
+    /// Its exit status; none if a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Run {
+    /// Standard output as JSON; `null` where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_default()
+    }
+}
+
+/// Runs the executable in a folder, to its end.
+///
+/// # Panics
+/// It cannot be started.
+pub fn run(weft: &Path, folder: &Path, words: &[&str]) -> Run {
+    #[expect(clippy::expect_used, reason = "a harness ends the test")]
+    let output: Output = Command::new(weft)
+        .args(words)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the executable can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Run { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A system that was started with `weft up`. Dropping it ends whatever is left of it.
+pub struct System {
+    /// Where the gateway answers, if the manifest says `listen: "{edge}"`.
+    pub edge: SocketAddr,
+    /// Where metrics are served, if the manifest says `metrics: "{metrics}"`.
+    pub metrics: SocketAddr,
+    weft: PathBuf,
+    folder: PathBuf,
+    child: Child,
+    heard: Arc<Heard>,
+    ended: bool,
+    /// One system at a time in a test process: two would measure each other.
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// What the system said, and who waits for more.
+#[derive(Default)]
+struct Heard {
+    lines: Mutex<Vec<Value>>,
+    more: Condvar,
+}
+
+impl System {
+    /// Starts a system and waits until it serves.
+    ///
+    /// # Panics
+    /// It does not within the limit; its log is shown.
+    pub fn up(weft: &str, manifest: &Manifest) -> Self {
+        let system = Self::start(weft, manifest, &[]);
+        system.wait_serving();
+        system
+    }
+
+    /// Starts a system.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[expect(clippy::expect_used, reason = "a harness ends the test")]
+    pub fn start(weft: &str, manifest: &Manifest, words: &[&str]) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        processes::adopt_orphans();
+        let weft = PathBuf::from(weft);
+        let folder = new_folder(&weft);
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (edge, metrics) = (local(ports::free()), local(ports::free()));
+        write_manifest(&weft, &folder, manifest, edge, metrics);
+        let mut child = Command::new(&weft)
+            .args(["up", "--output", "json"])
+            .args(words)
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the executable can be started");
+        let heard = Arc::new(Heard::default());
+        let out = child.stdout.take().expect("standard output is a pipe");
+        let err = child.stderr.take().expect("standard error is a pipe");
+        listen(out, &heard);
+        listen(err, &heard);
+        Self { edge, metrics, weft, folder, child, heard, ended: false, _alone: alone }
+    }
+
+    /// Waits until the whole system serves.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn wait_serving(&self) {
+        self.wait_event("the system serves", |event| event["event"] == "serving");
+    }
+
+    /// Waits for a line that the system says, or said already.
+    ///
+    /// # Panics
+    /// It does not come within the limit, or the system ends first.
+    #[expect(clippy::panic, reason = "a harness ends the test")]
+    pub fn wait_event(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + LIMIT;
+        let mut seen = 0;
+        let mut lines = self.heard.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(event) = lines.iter().skip(seen).find(|event| matches(event)) {
+                return event.clone();
+            }
+            seen = lines.len();
+            let over = lines.last().is_some_and(|line| line["event"] == "testkit: end of output");
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || over {
+                drop(lines);
+                panic!("{} while waiting: {what}", if over { "it ended" } else { "gave up" });
+            }
+            (lines, _) = self.heard.more.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Replaces the manifest while the system runs.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn rewrite(&self, manifest: &Manifest) {
+        write_manifest(&self.weft, &self.folder, manifest, self.edge, self.metrics);
+    }
+
+    /// The folder of the manifest.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs another command beside the system.
+    pub fn weft(&self, words: &[&str]) -> Run {
+        run(&self.weft, &self.folder, words)
+    }
+
+    /// What `weft status --output json` says.
+    ///
+    /// # Panics
+    /// It fails.
+    pub fn status(&self) -> Value {
+        let run = self.weft(&["status", "--output", "json"]);
+        assert_eq!(run.status, Some(0), "weft status: {}{}", run.out, run.err);
+        run.json()
+    }
+
+    /// Process id of the supervisor.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The processes of the system whose command line holds all these words.
+    pub fn processes(&self, words: &[&str]) -> Vec<Process> {
+        let mut all = processes::below(self.child.id());
+        all.retain(|process| {
+            words.iter().all(|word| process.command.split(' ').any(|there| there.ends_with(word)))
+        });
+        all
+    }
+
+    /// Ends all processes whose command line holds these words, at once and without a word to them; how many.
+    pub fn kill(&self, words: &[&str]) -> usize {
+        self.processes(words).iter().filter(|process| processes::kill(process.pid)).count()
+    }
+
+    /// Ctrl-C, and its end.
+    ///
+    /// # Panics
+    /// It does not end within the limit.
+    pub fn interrupt(&mut self) -> ExitStatus {
+        processes::signal(self.child.id(), Signal::INT);
+        self.wait_end()
+    }
+
+    /// Ends the supervisor at once, without a word to it.
+    ///
+    /// # Panics
+    /// It does not end within the limit.
+    pub fn kill_supervisor(&mut self) -> ExitStatus {
+        processes::kill(self.child.id());
+        self.wait_end()
+    }
+
+    /// Waits for the supervisor's end.
+    ///
+    /// # Panics
+    /// It does not come within the limit.
+    #[expect(clippy::expect_used, reason = "a harness ends the test")]
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let status = crate::until("the supervisor ends", || self.child.try_wait().expect("it is our child"));
+        self.ended = true;
+        status
+    }
+
+    /// Waits until nothing that belonged to the system runs any more, and nobody listens at the edge.
+    ///
+    /// # Panics
+    /// Something survives.
+    pub fn assert_nothing_left(&self) {
+        // Whatever lost its parent fell to this process.
+        crate::until("nothing survives", || {
+            processes::reap();
+            processes::below(std::process::id()).is_empty().then_some(())
+        });
+        let free = std::net::TcpListener::bind(self.edge);
+        assert!(free.is_ok(), "somebody still listens at {}", self.edge);
+    }
+
+    /// All that the system said, for a person.
+    pub fn log(&self) -> String {
+        let lines = self.heard.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|line| format!("  {line}\n")).collect()
+    }
+}
+
+impl Drop for System {
+    #[expect(clippy::print_stderr, reason = "what a person needs to see why a test failed")]
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            eprintln!("what the system said ({}):\n{}", self.folder.display(), self.log());
+        }
+        let family = processes::below(self.child.id());
+        if !self.ended {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        for process in family {
+            processes::kill(process.pid);
+        }
+        processes::reap();
+        if !failed {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Keeps what a stream says, line by line; a line that is not JSON becomes `{"event": "text", …}`.
+fn listen(stream: impl std::io::Read + Send + 'static, heard: &Arc<Heard>) {
+    let heard = Arc::clone(heard);
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stream);
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut lines).take(1 << 20).read_until(b'\n', &mut line).unwrap_or(0);
+            let text = String::from_utf8_lossy(&line);
+            let event = match serde_json::from_str::<Value>(&text) {
+                _ if read == 0 => serde_json::json!({ "event": "testkit: end of output" }),
+                Ok(event @ Value::Object(_)) => event,
+                _ => serde_json::json!({ "event": "text", "text": text.trim_end() }),
+            };
+            let mut kept = heard.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() < LINES_MAX {
+                kept.push(event);
+            }
+            drop(kept);
+            heard.more.notify_all();
+            if read == 0 {
+                return;
+            }
+        }
+    });
+}
+
+#[expect(clippy::expect_used, reason = "a harness ends the test")]
+fn write_manifest(weft: &Path, folder: &Path, manifest: &Manifest, edge: SocketAddr, metrics: SocketAddr) {
+    let text = manifest.text.replace("{service}", &service(weft).display().to_string());
+    let text = text.replace("{edge}", &edge.to_string()).replace("{metrics}", &metrics.to_string());
+    // Written beside and moved over it, as editors do: nobody reads half a manifest.
+    let (new, path) = (folder.join("weft.yaml.new"), folder.join("weft.yaml"));
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, &path))
+        .expect("the manifest can be written");
+}
+
+/// A folder of its own below cargo's target folder.
+#[expect(clippy::expect_used, reason = "a harness ends the test")]
+fn new_folder(weft: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let target = weft.parent().and_then(Path::parent).expect("the executable is in cargo's target folder");
+    let folder = target.join("tmp/journeys").join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    folder
+}
+
+/// The executable `testkit-service`, built if that is necessary.
+///
+/// # Panics
+/// It cannot be built.
+#[expect(clippy::expect_used, reason = "a harness ends the test")]
+fn service(weft: &Path) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let profile = weft.parent().expect("the executable is in cargo's target folder");
+        let target = profile.parent().expect("the executable is in cargo's target folder");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--package", "weft-testkit", "--bin", "testkit-service"]);
+        cargo.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let built = cargo.status().expect("cargo can be started");
+        assert!(built.success(), "testkit-service cannot be built");
+        profile.join("testkit-service")
+    };
+    BUILT.get_or_init(build).clone()
+}
