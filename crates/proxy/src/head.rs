@@ -389,6 +389,21 @@ impl Head {
         self.fields.push(Field { known, name, value });
     }
 
+    /// The path as bytes: the writer has no use for text.
+    pub(crate) fn path_bytes(&self) -> &[u8] {
+        self.text(self.path)
+    }
+
+    /// The query as bytes.
+    pub(crate) fn query_bytes(&self) -> Option<&[u8]> {
+        self.query.map(|span| self.text(span))
+    }
+
+    /// The authority as bytes.
+    pub(crate) fn authority_bytes(&self) -> &[u8] {
+        self.text(self.authority)
+    }
+
     /// Sets the method, whose text stands in the loaded bytes.
     pub(crate) fn set_method_loaded(&mut self, method: Method, text: Span) {
         self.method = method;

@@ -126,6 +126,23 @@ fn every_known_name_is_found_in_any_case() {
         names += 1;
     }
     assert!(names > 90);
+    // Any one byte changed, the case aside, makes another name: also where the change is the case's own bit.
+    for name in known::all() {
+        let text = name.as_str().as_bytes();
+        for at in 0..text.len() {
+            for byte in 0..=255_u8 {
+                let mut changed = text.to_vec();
+                changed[at] = byte;
+                let expected = changed.eq_ignore_ascii_case(text);
+                assert_eq!(
+                    Known::from_bytes(&changed) == name,
+                    expected,
+                    "{:?}",
+                    changed.escape_ascii().to_string()
+                );
+            }
+        }
+    }
     for other in ["", "x", "hosts", "hos", "content-lengt", "content-length2", "content_length", "h\0st"] {
         assert_eq!(Known::from_bytes(other.as_bytes()), Known::Other, "{other}");
     }

@@ -246,8 +246,18 @@ pub fn parse_request(
     Ok(Some(ParsedRequest { head_bytes, ..parsed }))
 }
 
-/// Judges the request line as soon as it is there, so that HTTP/0.9 and noise are answered and not waited for.
+/// Judges the request line as soon as it is there, so that HTTP/0.9 and noise are answered and not waited for. A
+/// line that ends as it should is left to the tokeniser, which reads it anyway.
 fn check_request_line(line: &[u8]) -> Result<(), HeadRefusal> {
+    if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
+        return Ok(());
+    }
+    explain_request_line(line)
+}
+
+/// Names what is wrong with a request line, if it is about spaces, method or version.
+#[cold]
+fn explain_request_line(line: &[u8]) -> Result<(), HeadRefusal> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (method, target, version, rest) = (parts.next(), parts.next(), parts.next(), parts.next());
     if !method.is_some_and(|method| !method.is_empty() && method.iter().all(|byte| is_token_byte(*byte))) {
@@ -471,6 +481,10 @@ fn span(wire: &[u8], part: &[u8]) -> Result<Span, HeadError> {
 /// Finds the first line that the tokeniser cannot have liked, to name it better than "invalid". Cold.
 #[cold]
 fn explain(wire: &[u8], error: httparse::Error) -> HeadRefusal {
+    let line_end = memchr::memmem::find(wire, b"\r\n").unwrap_or(wire.len());
+    if let Err(refusal) = explain_request_line(&wire[..line_end]) {
+        return refusal;
+    }
     match field_flaw(wire, error) {
         Some(FieldFlaw::BareCr) => HeadRefusal::BareCr,
         Some(FieldFlaw::FoldedLine) => HeadRefusal::FoldedLine,

@@ -53,7 +53,7 @@ pub fn write_request(head: &Head, wire: &RequestWire, out: &mut Vec<u8>) -> Body
     out.push(b' ');
     write_target(head, out);
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-    out.extend_from_slice(head.authority().as_bytes());
+    out.extend_from_slice(head.authority_bytes());
     out.extend_from_slice(b"\r\n");
     write_fields(head, out);
     write_cookies(head, out);
@@ -183,14 +183,14 @@ pub fn write_last_chunk(trailers: Option<&Head>, out: &mut Vec<u8>) {
 
 fn write_target(head: &Head, out: &mut Vec<u8>) {
     match head.target_form() {
-        TargetForm::Authority => out.extend_from_slice(head.authority().as_bytes()),
+        TargetForm::Authority => out.extend_from_slice(head.authority_bytes()),
         TargetForm::Asterisk => out.push(b'*'),
         // An upstream is the server itself: absolute form is for proxies.
         TargetForm::Origin | TargetForm::Absolute => {
-            out.extend_from_slice(head.path().as_bytes());
-            if let Some(query) = head.query() {
+            out.extend_from_slice(head.path_bytes());
+            if let Some(query) = head.query_bytes() {
                 out.push(b'?');
-                out.extend_from_slice(query.as_bytes());
+                out.extend_from_slice(query);
             }
         }
     }
@@ -207,7 +207,8 @@ fn write_fields(head: &Head, out: &mut Vec<u8>) {
 }
 
 fn write_cookies(head: &Head, out: &mut Vec<u8>) {
-    let mut cookies = head.get_all(Known::Cookie);
+    // An empty one joined would leave a trailing separator, which the next parser reads as part of the value.
+    let mut cookies = head.get_all(Known::Cookie).filter(|cookie| !cookie.is_empty());
     let Some(first) = cookies.next() else { return };
     out.extend_from_slice(b"cookie: ");
     out.extend_from_slice(first);
