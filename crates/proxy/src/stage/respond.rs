@@ -28,28 +28,40 @@ pub(crate) fn respond(route: &RoutePlan, request: &Head, answer: &mut Head) -> V
     }
 }
 
-/// Puts what the pattern's parameters matched in `path` into the `{name}` places of `text`; `/**` at its end becomes what
-/// the pattern's `**` matched.
+/// Puts what the pattern's parameters matched in `path` into the `{name}` places of `text`, once each from left to right;
+/// `**` at its end becomes what the pattern's `**` matched.
 pub(crate) fn fill(text: &str, pattern: &PathPattern, path: &str) -> String {
-    let mut out = text.to_owned();
-    let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
-    for segment in &pattern.segments {
-        match segment {
-            Segment::Param(name) => {
-                out = out.replace(&format!("{{{name}}}"), parts.next().unwrap_or_default());
+    let value = |wanted: &str| {
+        let parts = path.strip_prefix('/').unwrap_or(path).split('/');
+        let mut pairs = pattern.segments.iter().zip(parts);
+        pairs.find_map(|(segment, part)| {
+            matches!(segment, Segment::Param(name) if name == wanted).then_some(part)
+        })
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        match after.split_once('}').map(|(name, after)| (value(name), after)) {
+            Some((Some(value), after)) => {
+                out.push_str(value);
+                rest = after;
             }
-            Segment::Rest => {
-                let rest = parts.by_ref().collect::<Vec<_>>().join("/");
-                if let Some(prefix) = out.strip_suffix("**") {
-                    out = format!("{prefix}{rest}");
-                }
-            }
-            Segment::Literal(_) | Segment::Any => {
-                parts.next();
+            _ => {
+                out.push('{');
+                rest = after;
             }
         }
     }
-    out
+    out.push_str(rest);
+    match (out.strip_suffix("**"), pattern.segments.last()) {
+        (Some(prefix), Some(Segment::Rest)) => {
+            let literal = pattern.segments.len() - 1;
+            let tail = path.strip_prefix('/').unwrap_or(path).splitn(literal + 1, '/').nth(literal);
+            format!("{prefix}{}", tail.unwrap_or_default())
+        }
+        _ => out,
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +77,8 @@ mod tests {
         check("https://shop.test/{b}/{a}", "/x/{a}/{b}", "/x/1/2", "https://shop.test/2/1");
         check("/v2/**", "/v1/**", "/v1/a/b", "/v2/a/b");
         check("/fixed", "/v1/**", "/v1/a/b", "/fixed");
+        check("/{b}/{a}", "/x/{a}/{b}", "/x/{b}/2", "/2/{b}");
+        check("/v2/**", "/v1/**", "/v1", "/v2/");
+        check("/o?c={id}&x={y", "/c/{id}", "/c/7", "/o?c=7&x={y");
     }
 }

@@ -183,9 +183,10 @@ pub(crate) fn time_limits(active: &Active, route: Option<&RoutePlan>, callee: Op
         let resilience = &callee.plan.resilience;
         (resilience.timeout_ms, resilience.timeout_whole)
     });
-    let route = route.and_then(|route| route.timeout_ms).map(|ms| (ms, true));
+    // A route's own limit takes the place of the gateway's, also where it is longer.
+    let edge = route.and_then(|route| route.timeout_ms).map(|ms| (ms, true)).or(gateway);
     let shortest = |said: bool| {
-        let limits = [route, gateway, upstream].into_iter().flatten().filter(|(_, whole)| *whole == said);
+        let limits = [edge, upstream].into_iter().flatten().filter(|(_, whole)| *whole == said);
         limits.map(|(ms, _)| Duration::from_millis(ms)).min()
     };
     match shortest(true) {

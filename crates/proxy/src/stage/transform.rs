@@ -148,9 +148,10 @@ fn rewritten(
     }
     match replace {
         Some(EndpointPattern::Http { method, path, query }) => {
-            let path = super::respond::fill(&path.to_string(), &route.path, head.path());
+            let fill = |text: &str| super::respond::fill(text, &route.path, head.path());
+            let path = fill(&path.to_string());
             let target = match (query, head.query()) {
-                (Some(query), _) => format!("{path}?{query}"),
+                (Some(query), _) => format!("{path}?{}", fill(query)),
                 (None, Some(query)) => format!("{path}?{query}"),
                 (None, None) => path,
             };
