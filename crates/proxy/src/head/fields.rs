@@ -22,6 +22,15 @@ impl<'a> FieldRef<'a> {
         std::str::from_utf8(self.name).unwrap_or_default()
     }
 
+    /// Whether it is dropped from trailers: see [`Known::is_forbidden_in_trailers`], and whatever name begins as ours
+    /// or a proxy's do.
+    pub fn is_forbidden_in_trailers(&self) -> bool {
+        self.known.is_forbidden_in_trailers()
+            || self.name.starts_with(b"weft-")
+            || self.name.starts_with(b"x-forwarded-")
+            || self.name.starts_with(b"proxy-")
+    }
+
     /// The value as text, if it is UTF-8.
     pub fn value_str(&self) -> Option<&'a str> {
         std::str::from_utf8(self.value).ok()

@@ -8,7 +8,7 @@
 
 use super::framing::BodyFraming;
 use super::parse::{FieldFlaw, line_flaw};
-use crate::head::{FieldRef, Head, trim_ows};
+use crate::head::{Head, trim_ows};
 
 /// Most bytes of the trailer section of one body.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
@@ -301,14 +301,6 @@ fn push_trailer(head: &mut Head, line: &[u8]) -> Result<(), BodyFault> {
         return Err(BodyFault::TrailersTooLarge);
     }
     head.push(&line[..colon], trim_ows(&line[colon + 1..])).map_err(|_| BodyFault::TrailerInvalid)?;
-    head.remove_where(is_forbidden);
+    head.remove_where(|field| field.is_forbidden_in_trailers());
     Ok(())
-}
-
-/// Names that may not stand in trailers, those without a number that begin as ours or a proxy's do included.
-fn is_forbidden(field: FieldRef<'_>) -> bool {
-    field.known.is_forbidden_in_trailers()
-        || field.name.starts_with(b"weft-")
-        || field.name.starts_with(b"x-forwarded-")
-        || field.name.starts_with(b"proxy-")
 }

@@ -459,7 +459,7 @@ fn settle(
     let mut upgrade = Upgrade::None;
     // A body and a change of protocol in one request: where the one ends and the other begins is read in two
     // ways. Ignoring the upgrade is always allowed (RFC 9110, 7.8).
-    let may_upgrade = framing == BodyFraming::None && head.method() != Method::Connect;
+    let may_upgrade = framing.is_empty() && head.method() != Method::Connect;
     if let Some(protocol) = facts.upgrade(version).filter(|_| may_upgrade) {
         head.push_known(Known::Upgrade, protocol)?;
         let web_socket = protocol.eq_ignore_ascii_case(b"websocket");

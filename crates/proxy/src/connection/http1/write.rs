@@ -174,7 +174,7 @@ pub fn write_chunk(data: &[u8], out: &mut Vec<u8>) {
 pub fn write_last_chunk(trailers: Option<&Head>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers {
-        for field in trailers.iter().filter(|field| !field.known.is_forbidden_in_trailers()) {
+        for field in trailers.iter().filter(|field| !field.is_forbidden_in_trailers()) {
             write_field(field.name, field.value, out);
         }
     }

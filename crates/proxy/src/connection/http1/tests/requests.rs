@@ -360,6 +360,11 @@ const FIELDS: &[Row] = &[
     ("9110-7.8/h2", b"Connection: upgrade\r\nUpgrade: H2\r\n", "none keep"),
     ("9110-7.8/with-body", b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n", "5 keep"),
     (
+        "9110-7.8/with-empty-body",
+        b"Connection: upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n",
+        "0 keep other upgrade=tcp",
+    ),
+    (
         "9110-7.8/with-chunks",
         b"Connection: upgrade\r\nUpgrade: foo\r\nTransfer-Encoding: chunked\r\n",
         "chunked keep",

@@ -237,6 +237,7 @@ fn chunks_and_trailers() {
     trailers.start_trailers();
     trailers.push(b"Grpc-Status", b"0").unwrap();
     trailers.push(b"Content-Length", b"5").unwrap();
+    trailers.push(b"Weft-Anything", b"5").unwrap();
     let mut out = Vec::new();
     write_chunk(b"", &mut out);
     write_chunk(b"hello", &mut out);
