@@ -38,6 +38,9 @@ const KILL_INTERVAL: Duration = Duration::from_millis(20);
 /// Processes that one round signals; more are signalled by the next.
 const PROCESSES_MAX: usize = 32 * 1024;
 
+/// A line on the keeper's standard input that kills everything at once.
+pub const KILL_WORD: &str = "kill";
+
 /// What to keep, and how.
 #[derive(Debug)]
 pub struct Keep {
@@ -169,7 +172,7 @@ async fn hold(keep: &Keep, confined: Option<Result<(), NotConfined>>) -> Result<
                 let orphan = keep.parent.is_some_and(|parent| die_with(parent, Signal::TERM).is_err());
                 family.end(if orphan { ORPHAN_GRACE } else { keep.grace });
             }
-            () = life_line.end() => family.end(ORPHAN_GRACE),
+            killed = life_line.end() => family.end(if killed { Duration::ZERO } else { ORPHAN_GRACE }),
             () = until(next) => family.round(),
         }
     }
@@ -294,16 +297,13 @@ impl LifeLine {
         Self(input.and_then(|input| tokio::net::unix::pipe::Receiver::from_owned_fd(input).ok()))
     }
 
-    /// Returns at the end of the stream, once; never afterwards.
-    async fn end(&mut self) {
-        let mut ignored = [0_u8; 64];
-        loop {
-            let Some(pipe) = &mut self.0 else { return std::future::pending().await };
-            match tokio::io::AsyncReadExt::read(pipe, &mut ignored).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
-        }
+    /// Returns once, at the end of the stream or at [`KILL_WORD`] (true); never afterwards.
+    async fn end(&mut self) -> bool {
+        let mut word = [0_u8; 64];
+        let Some(pipe) = &mut self.0 else { return std::future::pending().await };
+        let read = tokio::io::AsyncReadExt::read(pipe, &mut word).await;
         self.0 = None;
+        // Nothing else is ever said; whatever it is, it is not "go on".
+        matches!(read, Ok(1..))
     }
 }

@@ -9,5 +9,6 @@
 pub mod data_dir;
 pub mod inherit;
 pub mod keep;
+pub mod screen;
 pub mod supervisor;
 pub mod words;

@@ -24,6 +24,10 @@ struct Cli {
 enum Command {
     /// Run the whole system on this machine.
     Up(commands::up::Args),
+    /// Replace processes of a running system without losing a request.
+    Restart(commands::restart::Args),
+    /// Drain a running system and end it.
+    Down(commands::down::Args),
     /// Report every mistake of the manifest.
     Check(commands::check::Args),
     /// Show what would happen to a request, and which line says so.
@@ -56,6 +60,8 @@ fn main() -> ExitCode {
     let common = cli.common;
     let result = match cli.command {
         Command::Up(args) => commands::up::run(&common, args),
+        Command::Restart(args) => commands::restart::run(&common, args),
+        Command::Down(args) => commands::down::run(&common, args),
         Command::Check(args) => commands::check::run(&common, args),
         Command::Explain(args) => commands::explain::run(&common, args),
         Command::Plan(args) => commands::plan::run(&common, args),

@@ -10,6 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::Chars;
 
+use weft_model::plan::EnvValue;
+
 /// Words that a command may have.
 const WORDS_MAX: usize = 1024;
 
@@ -231,7 +233,7 @@ impl Told {
 pub fn environment(
     users: &[(OsString, OsString)],
     told: &Told,
-    manifest: &BTreeMap<String, String>,
+    manifest: &BTreeMap<String, EnvValue>,
 ) -> BTreeMap<OsString, OsString> {
     let ours = |name: &OsStr| {
         let name = name.as_encoded_bytes();
@@ -242,7 +244,7 @@ pub fn environment(
     all.extend(told.variables().into_iter().map(|(name, value)| (name.into(), value.into())));
     let overrules = |name: &str| name != "PORT";
     let said = manifest.iter().filter(|(name, _)| overrules(name));
-    all.extend(said.map(|(name, value)| (name.into(), value.into())));
+    all.extend(said.map(|(name, value)| (name.into(), value.reveal().into())));
     all
 }
 
@@ -331,7 +333,7 @@ mod tests {
                 .to_vec();
         let told = Told { port: 7005, callees: vec![("USERS_URL".to_owned(), 4001)], proxy: 4002, api: 4003 };
         let manifest = [("PORT", "1"), ("http_proxy", ""), ("MODE", "dev")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .map(|(name, value)| (name.to_owned(), EnvValue::new(value, value)))
             .into();
         let all = environment(&users, &told, &manifest);
         let get = |name: &str| all.get(OsStr::new(name)).and_then(|value| value.to_str());

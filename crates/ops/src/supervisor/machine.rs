@@ -79,8 +79,10 @@ pub enum Event {
     Ended(UnitId),
     /// Nobody calls it any more.
     Retired(UnitId),
-    /// It is to leave.
+    /// It is to leave once nobody needs it.
     Leave(UnitId),
+    /// It is to leave although others need it: its successor waits for its end, and they can do without for a moment.
+    Evict(UnitId),
     /// All are to leave, last started first.
     StopAll,
     /// Whoever is still there is to be killed.
@@ -155,6 +157,7 @@ struct Unit {
     failures: u32,
     restarts: u32,
     leaving: bool,
+    evicted: bool,
 }
 
 /// All units. Feed it with [`Machine::handle`].
@@ -185,9 +188,17 @@ impl Machine {
             failures: 0,
             restarts: 0,
             leaving: false,
+            evicted: false,
         };
         self.units.insert(id, unit);
         id
+    }
+
+    /// Puts a unit into one more group, whose name may be made of its id.
+    pub fn join(&mut self, id: UnitId, group: String) {
+        if let Some(unit) = self.units.get_mut(&id) {
+            unit.spec.groups.push(group);
+        }
     }
 
     /// Takes what happened at `now`, gives what to do, in this order.
@@ -199,6 +210,12 @@ impl Machine {
             Event::Ended(id) => self.ended(now, id, &mut actions),
             Event::Retired(id) => self.retired(now, id, &mut actions),
             Event::Leave(id) => self.leave(id),
+            Event::Evict(id) => {
+                self.leave(id);
+                if let Some(unit) = self.units.get_mut(&id) {
+                    unit.evicted = true;
+                }
+            }
             Event::StopAll => {
                 self.stopping = true;
                 self.units.values_mut().for_each(|unit| unit.leaving = true);
@@ -233,6 +250,11 @@ impl Machine {
     /// How often it was started again.
     pub fn restarts(&self, id: UnitId) -> u32 {
         self.units.get(&id).map_or(0, |unit| unit.restarts)
+    }
+
+    /// Whether it was to replace another, and never was up.
+    pub fn replaces(&self, id: UnitId) -> bool {
+        self.units.get(&id).is_some_and(|unit| !unit.spec.replaces.is_empty() && !unit.was_up)
     }
 
     /// Whether it is on its way out.
@@ -384,7 +406,7 @@ impl Machine {
                 actions.push(Action::Gone(id));
             }
             // When all leave, the gateway is gone first, and with it whoever called.
-            State::Up { .. } if unit.spec.kind == Kind::Service && !stopping => {
+            State::Up { .. } if unit.spec.kind == Kind::Service && !stopping && !unit.evicted => {
                 unit.state = State::Retiring { until: now + unit.spec.retire_limit };
                 actions.push(Action::Retire(id));
             }
@@ -400,7 +422,7 @@ impl Machine {
 
     /// Whether a leaving unit must stay a while for others.
     fn held(&self, id: UnitId, unit: &Unit) -> bool {
-        if matches!(unit.state, State::Stopping { .. } | State::Killed) {
+        if unit.evicted || matches!(unit.state, State::Stopping { .. } | State::Killed) {
             return false;
         }
         let mut others = self.units.iter().filter(|(other, _)| **other != id).map(|(_, it)| it);

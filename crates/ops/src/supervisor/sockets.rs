@@ -111,11 +111,14 @@ impl SocketSet {
         Ok(address.port())
     }
 
-    /// Takes over one that another set has.
-    pub fn adopt(&mut self, other: &Self, name: &str) -> bool {
-        let found = other.sockets.iter().find(|(known, ..)| known == name);
-        self.sockets.extend(found.cloned());
-        found.is_some()
+    /// Takes over all of another set that listen at `address`, named `prefix.<i>`; false where there are none.
+    pub fn adopt_address(&mut self, other: &Self, prefix: &str, address: SocketAddr) -> bool {
+        let before = self.sockets.len();
+        for (_, socket, at) in other.sockets.iter().filter(|(.., at)| *at == address) {
+            let name = format!("{prefix}.{}", self.sockets.len());
+            self.sockets.push((name, Arc::clone(socket), *at));
+        }
+        self.sockets.len() > before
     }
 
     /// The port of one.
@@ -275,7 +278,10 @@ mod tests {
         assert_eq!(set.names(), "inbound:api");
         assert_eq!(set.port("inbound"), Some(port));
         let mut successor = SocketSet::default();
-        assert!(successor.adopt(&set, "inbound") && !successor.adopt(&set, "outbound.users"));
+        let address = set.address("inbound").unwrap();
+        assert!(successor.adopt_address(&set, "edge", address));
+        assert_eq!(successor.names(), "edge.0");
+        assert!(!successor.adopt_address(&set, "edge", "127.0.0.1:1".parse().unwrap()));
         drop(set);
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert_eq!(successor.descriptors().unwrap().len(), 1);

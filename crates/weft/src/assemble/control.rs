@@ -57,9 +57,11 @@ pub(crate) fn settings(asked: Asked) -> anyhow::Result<Settings> {
 }
 
 /// Compiles the manifest as often as it is asked to.
-struct Compiler {
-    place: Place,
-    overlay: Option<String>,
+pub(crate) struct Compiler {
+    /// The manifest.
+    pub(crate) place: Place,
+    /// Overlay to merge.
+    pub(crate) overlay: Option<String>,
 }
 
 impl Manifest for Compiler {

@@ -1,0 +1,700 @@
+//! What there is to supervise: the units of a system as its plans want them, and what changes when the plans do.
+//!
+//! A service has instances; an instance has a name, sockets, a sidecar and, unless somebody else runs it, a process. What
+//! changes of a service replaces its instances one for one: the new one is well before the old one is told to leave, on
+//! another port if need be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_model::plan::{LaunchService, Plan, Plans, RolePlan};
+
+use super::command::{CommandError, Told, split};
+use super::machine::{Event, Kind, Machine, Need, UnitId, UnitSpec};
+use super::sockets::{self, Pool, PortError, SocketSet};
+use crate::keep::confine::Ports;
+
+/// Group of control.
+pub const CONTROL: &str = "weft-control";
+/// Group of the gateway.
+pub const GATEWAY: &str = "weft-gateway";
+/// What a role may take to be ready.
+const ROLE_START_LIMIT: Duration = Duration::from_secs(20);
+/// What a service may take to be well.
+pub const SERVICE_START_LIMIT: Duration = Duration::from_secs(120);
+/// What a build may take.
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// From the announcement that an instance leaves to the end of its requests.
+pub const RETIRE_LIMIT: Duration = Duration::from_secs(30);
+/// A role finishes what is open (`DrainGrace::LOCAL`), and a little.
+const ROLE_STOP_LIMIT: Duration = Duration::from_secs(33);
+/// A keeper kills on its own after [`SERVICE_GRACE`]; this is for a keeper that does not.
+const SERVICE_STOP_LIMIT: Duration = Duration::from_secs(13);
+/// From SIGTERM to SIGKILL of a service.
+pub const SERVICE_GRACE: Duration = Duration::from_secs(10);
+
+/// Why a system cannot be as its plans want it.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// A port cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A command that cannot be run.
+    #[error("{service}: {field}: {source} ({file}:{line})")]
+    Command {
+        /// Of which service.
+        service: String,
+        /// `run` or `build`.
+        field: &'static str,
+        /// What is wrong.
+        source: CommandError,
+        /// Where the service is said.
+        file: String,
+        /// Where the service is said.
+        line: u32,
+    },
+    /// `--mine` names what is not there.
+    #[error("--mine {0}: there is no such service in the manifest")]
+    Mine(String),
+    /// `weft restart` names what is not there.
+    #[error("there is nothing named `{0}` to restart: name a service, `gateway`, `control` or `sidecars`")]
+    Unknown(String),
+}
+
+/// One running copy of a service.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its name, e.g. `orders-1`.
+    pub name: String,
+    /// How it is run.
+    pub launch: LaunchService,
+    /// Sockets of its sidecar.
+    pub sockets: SocketSet,
+    /// What the service is told.
+    pub told: Told,
+    /// Somebody else runs it, there.
+    pub foreign: Option<SocketAddr>,
+    /// Its port came from the pool.
+    pooled: bool,
+}
+
+/// What a unit is.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// The control plane.
+    Control(Arc<SocketSet>),
+    /// The edge.
+    Gateway(Arc<SocketSet>),
+    /// Beside an instance.
+    Sidecar(Arc<Instance>),
+    /// An instance itself.
+    Service(Arc<Instance>),
+    /// A command before the first start.
+    Build(Build),
+}
+
+/// A command before the first start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The service that is named first.
+    pub service: String,
+    /// The command.
+    pub command: String,
+    /// Its folder, relative to the manifest's.
+    pub cwd: String,
+}
+
+impl What {
+    /// The name that its lines are prefixed with.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Control(_) => "control".to_owned(),
+            Self::Gateway(_) => "gateway".to_owned(),
+            Self::Sidecar(instance) => format!("{}/sidecar", instance.name),
+            Self::Service(instance) => instance.label(),
+            Self::Build(build) => build.service.clone(),
+        }
+    }
+}
+
+impl Instance {
+    /// The service's name where that says it all.
+    pub fn label(&self) -> String {
+        let plain = self.launch.replicas <= 1 && self.launch.version == weft_model::defaults::BASE_VERSION;
+        if plain { self.launch.service.clone() } else { self.name.clone() }
+    }
+}
+
+/// The units of one instance.
+#[derive(Clone, Debug)]
+struct Member {
+    instance: Arc<Instance>,
+    /// Whom it replaces: they are taken back if it does not come up.
+    before: Option<Box<Member>>,
+    sidecar: UnitId,
+    /// Absent where somebody else runs it.
+    service: Option<UnitId>,
+}
+
+/// A version of a service as it is now.
+#[derive(Debug)]
+struct Running {
+    launch: LaunchService,
+    callees: Vec<(String, String)>,
+    members: Vec<Member>,
+}
+
+/// What the system is made with.
+#[derive(Clone, Debug)]
+pub struct Make {
+    /// Services that somebody else runs.
+    pub mine: BTreeMap<String, SocketAddr>,
+    /// Sockets for each address of the gateway: one for each thread that accepts.
+    pub edge_sockets: usize,
+    /// Where admin API and console listen if that is free.
+    pub admin: SocketAddr,
+}
+
+/// A change of the system that was decided on.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// To feed to the machine, in this order.
+    pub events: Vec<Event>,
+    /// New units, to be watched by whoever asked.
+    pub new: Vec<UnitId>,
+    /// For people: `orders: new environment`.
+    pub told: Vec<String>,
+}
+
+/// All that is supervised.
+pub struct System {
+    make: Make,
+    pool: Pool,
+    what: BTreeMap<UnitId, What>,
+    running: BTreeMap<(String, String), Running>,
+    builds: Vec<(Build, UnitId)>,
+    ordinals: BTreeMap<String, u32>,
+    control: Option<(UnitId, Arc<SocketSet>)>,
+    gateway: Option<(UnitId, Vec<String>, Arc<SocketSet>)>,
+}
+
+impl System {
+    /// Nothing yet.
+    pub fn new(make: Make, pool: Pool) -> Self {
+        Self {
+            make,
+            pool,
+            what: BTreeMap::new(),
+            running: BTreeMap::new(),
+            builds: Vec::new(),
+            ordinals: BTreeMap::new(),
+            control: None,
+            gateway: None,
+        }
+    }
+
+    /// What a unit is; `None` once it was forgotten.
+    pub fn what(&self, unit: UnitId) -> Option<&What> {
+        self.what.get(&unit)
+    }
+
+    /// All units, in the order in which they were made.
+    pub fn units(&self) -> impl Iterator<Item = (UnitId, &What)> {
+        self.what.iter().map(|(unit, what)| (*unit, what))
+    }
+
+    /// The units of this instance: `(sidecars, services)`.
+    pub fn of_instance(&self, name: &str) -> (Vec<UnitId>, Vec<UnitId>) {
+        let with = |wanted: fn(&What) -> Option<&Arc<Instance>>| {
+            let of = |what: &What| wanted(what).is_some_and(|instance| instance.name == name);
+            self.what.iter().filter(|(_, what)| of(what)).map(|(unit, _)| *unit).collect()
+        };
+        let sidecars = with(|what| if let What::Sidecar(instance) = what { Some(instance) } else { None });
+        let services = with(|what| if let What::Service(instance) = what { Some(instance) } else { None });
+        (sidecars, services)
+    }
+
+    /// Addresses of the edge.
+    pub fn edge(&self) -> Vec<SocketAddr> {
+        self.gateway.as_ref().map(|(_, _, sockets)| sockets.addresses()).unwrap_or_default()
+    }
+
+    /// Instances that somebody else runs.
+    pub fn foreign(&self) -> Vec<Arc<Instance>> {
+        let members = self.running.values().flat_map(|running| &running.members);
+        members
+            .map(|member| &member.instance)
+            .filter(|instance| instance.foreign.is_some())
+            .cloned()
+            .collect()
+    }
+
+    /// Ports that a service may not connect to: all that services of this system have, or may get, but its own.
+    pub fn forbidden(&self, instance: &Instance) -> Ports {
+        let mut ports = Ports::none();
+        self.pool.range().for_each(|port| ports.insert(port));
+        let members = self.running.values().flat_map(|running| &running.members);
+        members.for_each(|member| ports.insert(member.instance.told.port));
+        ports.remove(instance.told.port);
+        ports
+    }
+
+    /// The service `unit` should replace another and did not come up: the one before is the one to have again.
+    pub fn unreplace(&mut self, unit: UnitId) {
+        let mut members = self.running.values_mut().flat_map(|running| &mut running.members);
+        if let Some(member) = members.find(|member| member.service == Some(unit))
+            && let Some(before) = member.before.take()
+        {
+            *member = *before;
+        }
+    }
+
+    /// A unit is gone: forgets it, and frees its port once nobody uses it any more.
+    pub fn forget(&mut self, unit: UnitId) {
+        let gone = self.what.remove(&unit);
+        if let Some(What::Sidecar(instance) | What::Service(instance)) = gone {
+            let used = self.what.values().any(|what| match what {
+                What::Sidecar(other) | What::Service(other) => other.told.port == instance.told.port,
+                _ => false,
+            });
+            if !used && instance.pooled {
+                self.pool.give_back(instance.told.port);
+            }
+        }
+    }
+
+    // --- from plans ---------------------------------------------------------------------------------------------
+
+    /// Control, which is there before all others.
+    ///
+    /// # Errors
+    /// No port is left.
+    pub fn add_control(&mut self, machine: &mut Machine, metrics: Option<&str>) -> Result<(), SystemError> {
+        let mut sockets = SocketSet::default();
+        let free = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
+        let admin = self.make.admin;
+        if sockets.open("admin", admin, "control").is_err() {
+            sockets.open("admin", free(admin), "control")?;
+        }
+        sockets.open_free("mesh")?;
+        if let Some(metrics) = metrics {
+            let address = sockets::address(metrics, "observe.metrics")?;
+            if sockets.open("metrics", address, "observe.metrics").is_err() {
+                sockets.open("metrics", free(address), "observe.metrics")?;
+            }
+        }
+        let sockets = Arc::new(sockets);
+        let unit = self.add(machine, What::Control(Arc::clone(&sockets)), Vec::new(), Vec::new());
+        self.control = Some((unit, sockets));
+        Ok(())
+    }
+
+    /// Makes the system as `plans` want it: adds, replaces and lets leave. On an error nothing of the service in question
+    /// is changed.
+    ///
+    /// # Errors
+    /// A port or a command that cannot be.
+    pub fn apply(&mut self, machine: &mut Machine, plans: &Plans) -> Result<Change, SystemError> {
+        let mut change = Change::default();
+        let launches = &plans.launch.services;
+        for name in self.make.mine.keys() {
+            if !launches.iter().any(|launch| launch.service == *name) {
+                return Err(SystemError::Mine(name.clone()));
+            }
+        }
+        launches.iter().try_for_each(check_commands)?;
+        let wanted: BTreeSet<(String, String)> = launches.iter().map(key).collect();
+        let gone: Vec<_> = self.running.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
+        for key in gone {
+            if let Some(running) = self.running.remove(&key) {
+                change.told.push(format!("{}: removed", key.0));
+                running.members.iter().for_each(|member| leave(member, &mut change));
+            }
+        }
+        let here: BTreeSet<&str> = launches.iter().map(|launch| launch.service.as_str()).collect();
+        for launch in launches {
+            let callees = plans.sidecars.get(&launch.service).map(callees_of).unwrap_or_default();
+            self.apply_service(machine, launch, callees, &here, &mut change)?;
+        }
+        self.apply_gateway(machine, plans.gateway.as_ref(), &here, &mut change)?;
+        Ok(change)
+    }
+
+    fn apply_service(
+        &mut self,
+        machine: &mut Machine,
+        launch: &LaunchService,
+        callees: Vec<(String, String)>,
+        here: &BTreeSet<&str>,
+        change: &mut Change,
+    ) -> Result<(), SystemError> {
+        let replicas = if self.make.mine.contains_key(&launch.service) { 1 } else { launch.replicas };
+        let (old, new) = match self.running.get(&key(launch)) {
+            None => (Vec::new(), true),
+            Some(running) if differs(&running.launch, launch) || running.callees != callees => {
+                (running.members.clone(), true)
+            }
+            Some(running) => (running.members.clone(), false),
+        };
+        if new && !old.is_empty() {
+            change.told.push(format!("{}: changed", launch.service));
+        }
+        let mut members = if new { Vec::new() } else { old.clone() };
+        let count = usize::try_from(replicas).unwrap_or(usize::MAX);
+        while members.len() > count {
+            if let Some(member) = members.pop() {
+                leave(&member, change);
+            }
+        }
+        while members.len() < count {
+            let replaced = if new { old.get(members.len()) } else { None };
+            let first = members.is_empty();
+            members.push(self.add_member(machine, launch, &callees, here, replaced, first, change)?);
+        }
+        if new {
+            // Whoever has no successor leaves without one.
+            old.iter().skip(count).for_each(|member| leave(member, change));
+        }
+        self.running.insert(key(launch), Running { launch: launch.clone(), callees, members });
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place where all that an instance needs comes together"
+    )]
+    fn add_member(
+        &mut self,
+        machine: &mut Machine,
+        launch: &LaunchService,
+        callees: &[(String, String)],
+        here: &BTreeSet<&str>,
+        replaced: Option<&Member>,
+        first: bool,
+        change: &mut Change,
+    ) -> Result<Member, SystemError> {
+        let foreign = self.make.mine.get(&launch.service).copied();
+        let (port, pooled) = match foreign {
+            Some(address) => (address.port(), false),
+            None => self.port_for(launch, first)?,
+        };
+        let instance = Arc::new(self.instance(launch, callees, port, pooled, foreign)?);
+        let sidecar = self.add_sidecar(machine, &instance, Vec::new());
+        let leaving = replaced.map(|old| old.service.into_iter().chain([old.sidecar]).collect::<Vec<_>>());
+        let service = self.add_service(machine, &instance, here, leaving.unwrap_or_default());
+        change.new.extend(service.into_iter().chain([sidecar]));
+        let before = replaced.map(|old| Box::new(Member { before: None, ..old.clone() }));
+        Ok(Member { instance, before, sidecar, service })
+    }
+
+    /// The port that an instance gets, and whether it is of the pool. The port that the manifest names goes to the first
+    /// copy, unless one of ours has it still: then the new one is well on another port before the old one leaves.
+    fn port_for(&mut self, launch: &LaunchService, first: bool) -> Result<(u16, bool), SystemError> {
+        let what = format!("service `{}`", launch.service);
+        let ours = |port: u16| {
+            self.what.values().any(|what| match what {
+                What::Service(instance) => instance.told.port == port,
+                _ => false,
+            })
+        };
+        match launch.port.filter(|port| first && !ours(*port)) {
+            Some(port) => {
+                sockets::claim(port, &what)?;
+                Ok((port, false))
+            }
+            None => Ok((self.pool.take(&what)?, true)),
+        }
+    }
+
+    fn instance(
+        &mut self,
+        launch: &LaunchService,
+        callees: &[(String, String)],
+        port: u16,
+        pooled: bool,
+        foreign: Option<SocketAddr>,
+    ) -> Result<Instance, SystemError> {
+        let ordinal = self.ordinals.entry(launch.service.clone()).or_insert(0);
+        *ordinal += 1;
+        let name = format!("{}-{ordinal}", launch.service);
+        let mut sockets = SocketSet::default();
+        sockets.open_free("inbound")?;
+        let mut told = Told { port, callees: Vec::new(), proxy: 0, api: 0 };
+        for (callee, variable) in callees {
+            let port = sockets.open_free(&format!("outbound.{callee}"))?;
+            told.callees.push((variable.clone(), port));
+        }
+        told.proxy = sockets.open_free("proxy")?;
+        told.api = sockets.open_free("api")?;
+        Ok(Instance { name, launch: launch.clone(), sockets, told, foreign, pooled })
+    }
+
+    fn apply_gateway(
+        &mut self,
+        machine: &mut Machine,
+        plan: Option<&Plan>,
+        here: &BTreeSet<&str>,
+        change: &mut Change,
+    ) -> Result<(), SystemError> {
+        let listen = plan.and_then(|plan| match &plan.role {
+            RolePlan::Gateway(gateway) => Some(gateway.listen.clone()),
+            RolePlan::Sidecar(_) => None,
+        });
+        let Some(listen) = listen else {
+            if let Some((unit, ..)) = self.gateway.take() {
+                change.events.push(Event::Leave(unit));
+            }
+            return Ok(());
+        };
+        let old = match &self.gateway {
+            Some((_, known, _)) if *known == listen => return Ok(()),
+            Some((unit, _, sockets)) => Some((*unit, Arc::clone(sockets))),
+            None => None,
+        };
+        let mut sockets = SocketSet::default();
+        for text in &listen {
+            let address = sockets::address(text, "the gateway")?;
+            let kept = old.as_ref().is_some_and(|(_, old)| sockets.adopt_address(old, "edge", address));
+            if !kept {
+                sockets.open_shared("edge", address, self.make.edge_sockets, "the gateway")?;
+            }
+        }
+        let sockets = Arc::new(sockets);
+        let mut needs = vec![Need::Always(CONTROL.to_owned())];
+        needs.extend(here.iter().map(|service| Need::First((*service).to_owned())));
+        let replaces = old.map(|(unit, _)| unit).into_iter().collect();
+        let unit = self.add(machine, What::Gateway(Arc::clone(&sockets)), needs, replaces);
+        change.new.push(unit);
+        self.gateway = Some((unit, listen, sockets));
+        Ok(())
+    }
+
+    // --- restarts -----------------------------------------------------------------------------------------------
+
+    /// Replaces what `target` names, without a change of plans: the instances of a service, of all services where absent,
+    /// `gateway`, `control`, or all `sidecars`.
+    ///
+    /// # Errors
+    /// There is no such thing, or no port is left.
+    pub fn restart(
+        &mut self,
+        machine: &mut Machine,
+        target: Option<&str>,
+        build: bool,
+    ) -> Result<Change, SystemError> {
+        let mut change = Change::default();
+        match target {
+            Some("gateway") => self.restart_gateway(machine, &mut change)?,
+            Some("control") => self.restart_control(machine, &mut change)?,
+            Some("sidecars") => self.restart_sidecars(machine, &mut change),
+            _ => {
+                let keys = self.running.keys().filter(|key| target.is_none_or(|name| key.0 == name));
+                let keys: Vec<_> = keys.cloned().collect();
+                if let (true, Some(name)) = (keys.is_empty(), target) {
+                    return Err(SystemError::Unknown(name.to_owned()));
+                }
+                if build {
+                    self.builds.retain(|(build, _)| target.is_some_and(|name| build.service != name));
+                }
+                for key in keys {
+                    self.restart_service(machine, &key, &mut change)?;
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    fn restart_service(
+        &mut self,
+        machine: &mut Machine,
+        key: &(String, String),
+        change: &mut Change,
+    ) -> Result<(), SystemError> {
+        let Some(running) = self.running.get(key) else { return Ok(()) };
+        let (launch, callees) = (running.launch.clone(), running.callees.clone());
+        let names: Vec<String> = self.running.keys().map(|(service, _)| service.clone()).collect();
+        let here = names.iter().map(String::as_str).collect();
+        for index in 0..running.members.len() {
+            let Some(old) = self.running.get(key).and_then(|running| running.members.get(index)).cloned()
+            else {
+                continue;
+            };
+            if old.service.is_none() {
+                continue;
+            }
+            let new = self.add_member(machine, &launch, &callees, &here, Some(&old), index == 0, change)?;
+            if let Some(place) = self.running.get_mut(key).and_then(|running| running.members.get_mut(index))
+            {
+                *place = new;
+            }
+        }
+        Ok(())
+    }
+
+    fn restart_gateway(&mut self, machine: &mut Machine, change: &mut Change) -> Result<(), SystemError> {
+        let (old, listen, sockets) =
+            self.gateway.clone().ok_or_else(|| SystemError::Unknown("gateway".to_owned()))?;
+        let needs = vec![Need::Always(CONTROL.to_owned())];
+        let unit = self.add(machine, What::Gateway(Arc::clone(&sockets)), needs, vec![old]);
+        change.new.push(unit);
+        self.gateway = Some((unit, listen, sockets));
+        Ok(())
+    }
+
+    /// One after the other: two of them would write the same files.
+    fn restart_control(&mut self, machine: &mut Machine, change: &mut Change) -> Result<(), SystemError> {
+        let (old, sockets) =
+            self.control.clone().ok_or_else(|| SystemError::Unknown("control".to_owned()))?;
+        let unit = self.add(machine, What::Control(Arc::clone(&sockets)), vec![Need::Gone(old)], Vec::new());
+        change.events.push(Event::Evict(old));
+        change.new.push(unit);
+        self.control = Some((unit, sockets));
+        Ok(())
+    }
+
+    fn restart_sidecars(&mut self, machine: &mut Machine, change: &mut Change) {
+        let members: Vec<((String, String), usize, Member)> = self
+            .running
+            .iter()
+            .flat_map(|(key, running)| {
+                running.members.iter().enumerate().map(|(index, member)| (key.clone(), index, member.clone()))
+            })
+            .collect();
+        for (key, index, member) in members {
+            let sidecar = self.add_sidecar(machine, &member.instance, vec![member.sidecar]);
+            change.new.push(sidecar);
+            let place = self.running.get_mut(&key).and_then(|running| running.members.get_mut(index));
+            if let Some(place) = place {
+                place.sidecar = sidecar;
+            }
+        }
+    }
+
+    // --- units --------------------------------------------------------------------------------------------------
+
+    fn add_sidecar(
+        &mut self,
+        machine: &mut Machine,
+        instance: &Arc<Instance>,
+        replaces: Vec<UnitId>,
+    ) -> UnitId {
+        let needs = vec![Need::Always(CONTROL.to_owned())];
+        self.add(machine, What::Sidecar(Arc::clone(instance)), needs, replaces)
+    }
+
+    fn add_service(
+        &mut self,
+        machine: &mut Machine,
+        instance: &Arc<Instance>,
+        here: &BTreeSet<&str>,
+        replaces: Vec<UnitId>,
+    ) -> Option<UnitId> {
+        if instance.foreign.is_some() {
+            return None;
+        }
+        let launch = &instance.launch;
+        let mut needs = vec![Need::Always(sidecar_group(&instance.name))];
+        let known = launch.after.iter().filter(|callee| here.contains(callee.as_str()));
+        needs.extend(known.map(|callee| Need::First(callee.clone())));
+        needs.extend(self.build_for(machine, launch).map(|build| Need::First(build_group(build))));
+        Some(self.add(machine, What::Service(Arc::clone(instance)), needs, replaces))
+    }
+
+    /// The build that a service needs; the same text in the same folder is one build.
+    fn build_for(&mut self, machine: &mut Machine, launch: &LaunchService) -> Option<UnitId> {
+        let command = launch.build.clone()?;
+        let known = self.builds.iter().find(|(build, _)| build.command == command && build.cwd == launch.cwd);
+        if let Some((_, unit)) = known {
+            return Some(*unit);
+        }
+        let build = Build { service: launch.service.clone(), command, cwd: launch.cwd.clone() };
+        let unit = self.add(machine, What::Build(build.clone()), Vec::new(), Vec::new());
+        self.builds.push((build, unit));
+        Some(unit)
+    }
+
+    fn add(&mut self, machine: &mut Machine, what: What, needs: Vec<Need>, replaces: Vec<UnitId>) -> UnitId {
+        let (kind, groups, start_limit, stop_limit) = match &what {
+            What::Control(_) => (Kind::Role, vec![CONTROL.to_owned()], ROLE_START_LIMIT, ROLE_STOP_LIMIT),
+            What::Gateway(_) => (Kind::Role, vec![GATEWAY.to_owned()], ROLE_START_LIMIT, ROLE_STOP_LIMIT),
+            What::Sidecar(instance) => {
+                let mut groups = vec![sidecar_group(&instance.name)];
+                // Who runs it says when it is there: nobody waits for a debugger.
+                groups.extend(instance.foreign.map(|_| instance.launch.service.clone()));
+                (Kind::Role, groups, ROLE_START_LIMIT, ROLE_STOP_LIMIT)
+            }
+            What::Service(instance) => (
+                Kind::Service,
+                vec![instance.launch.service.clone()],
+                SERVICE_START_LIMIT,
+                SERVICE_STOP_LIMIT,
+            ),
+            What::Build(_) => (Kind::Build, Vec::new(), BUILD_LIMIT, SERVICE_STOP_LIMIT),
+        };
+        let spec =
+            UnitSpec { kind, groups, needs, replaces, start_limit, retire_limit: RETIRE_LIMIT, stop_limit };
+        let unit = machine.add(spec);
+        if matches!(what, What::Build(_)) {
+            machine.join(unit, build_group(unit));
+        }
+        self.what.insert(unit, what);
+        unit
+    }
+}
+
+fn sidecar_group(instance: &str) -> String {
+    format!("sidecar of {instance}")
+}
+
+fn build_group(unit: UnitId) -> String {
+    format!("build {}", unit.0)
+}
+
+fn key(launch: &LaunchService) -> (String, String) {
+    (launch.service.clone(), launch.version.clone())
+}
+
+fn leave(member: &Member, change: &mut Change) {
+    change.events.extend(member.service.into_iter().chain([member.sidecar]).map(Event::Leave));
+}
+
+/// Callee and variable, of the plan of a service's sidecars.
+fn callees_of(plan: &Plan) -> Vec<(String, String)> {
+    match &plan.role {
+        RolePlan::Sidecar(sidecar) => {
+            sidecar.outbound.iter().map(|out| (out.callee.clone(), out.variable.clone())).collect()
+        }
+        RolePlan::Gateway(_) => Vec::new(),
+    }
+}
+
+/// Whether a running service has to be started anew to be as it is said now. Copies, health and order do not ask for that.
+fn differs(old: &LaunchService, new: &LaunchService) -> bool {
+    let of = |launch: &LaunchService| {
+        (launch.run.clone(), launch.build.clone(), launch.cwd.clone(), launch.env.clone(), launch.port)
+    };
+    of(old) != of(new)
+}
+
+fn check_commands(launch: &LaunchService) -> Result<(), SystemError> {
+    let check = |field: &'static str, command: &str| {
+        split(command).map(drop).map_err(|source| SystemError::Command {
+            service: launch.service.clone(),
+            field,
+            source,
+            file: launch.origin.file.clone(),
+            line: launch.origin.line,
+        })
+    };
+    check("run", &launch.run)?;
+    launch.build.as_deref().map_or(Ok(()), |build| check("build", build))
+}
+
+/// The folder of a service's process.
+pub fn folder(manifest: &std::path::Path, cwd: &str) -> PathBuf {
+    let joined = manifest.join(cwd);
+    std::path::absolute(&joined).unwrap_or(joined)
+}
