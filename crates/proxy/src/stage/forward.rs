@@ -369,8 +369,10 @@ impl One<'_, '_, '_, '_> {
         endpoint: &Rc<Endpoint>,
         timeout: Duration,
     ) -> Tried {
-        let made = endpoint.http2(self.job.worker, timeout).await;
-        let (mut send, reused) = match made {
+        // Also bounds the wait for a free stream on a connection that is full.
+        let timer = &self.job.worker.timer;
+        let made = timer.limit(self.limits.ends, endpoint.http2(self.job.worker, timeout)).await;
+        let (mut send, reused) = match made.unwrap_or(Err(Code::ConnectTimeout)) {
             Ok(made) => made,
             Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
         };

@@ -42,6 +42,7 @@ pub(crate) struct Role {
 
 /// Runs a role until it is told to leave.
 pub(crate) fn run(role: Role) -> anyhow::Result<ExitCode> {
+    super::harden::harden();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, serve(role))
 }
@@ -185,8 +186,9 @@ fn listeners(bound: BTreeMap<String, TcpListener>) -> anyhow::Result<(Vec<Listen
     Ok((all, inbound))
 }
 
+/// The sockets that the supervisor handed down.
 #[expect(clippy::disallowed_methods, reason = "the binary reads the environment for everyone")]
-fn inherited() -> anyhow::Result<BTreeMap<String, TcpListener>> {
+pub(crate) fn inherited() -> anyhow::Result<BTreeMap<String, TcpListener>> {
     let (fds, names) = (std::env::var("LISTEN_FDS").ok(), std::env::var("LISTEN_FDNAMES").ok());
     Ok(weft_ops::inherit::take(fds.as_deref(), names.as_deref())?)
 }

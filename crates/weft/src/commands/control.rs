@@ -20,6 +20,7 @@ use weft_trust::store::{Passphrase, Warning};
 use super::Common;
 use super::manifest::Place;
 use crate::assemble::control::{Asked, settings};
+use crate::assemble::{harden, role};
 use crate::logging;
 
 /// Bytes of a passphrase.
@@ -48,8 +49,8 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     logging::start(&common.log_level)?;
-    harden();
-    let sockets = inherited()?;
+    harden::harden();
+    let sockets = role::inherited()?;
     let supervised = !sockets.is_empty();
     let place = Place::find(common, None)?;
     let data_dir = args.data_dir.unwrap_or_else(|| place.folder.join(".weft"));
@@ -104,23 +105,6 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     if range.contains(&life) { Ok(life) } else { Err("an identity lives 10s to 7d".to_owned()) }
 }
 
-/// What holds keys gives nothing away: no core dump, no debugger of the same user, no way to more rights. A kernel that
-/// refuses leaves it as it was.
-fn harden() {
-    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let rights = rustix::thread::set_no_new_privs(true);
-    if let Err(error) = dumpable.and(rights) {
-        tracing::warn!(%error, "the kernel refuses to harden this process");
-    }
-}
-
-/// The sockets that the supervisor handed down.
-fn inherited() -> anyhow::Result<BTreeMap<String, TcpListener>> {
-    let variable = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
-    let (count, names) = (variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
-    Ok(weft_ops::inherit::take(count.as_deref(), names.as_deref())?)
-}
 
 /// Creates the data directory for its owner only.
 fn make_private(path: &Path) -> anyhow::Result<()> {
