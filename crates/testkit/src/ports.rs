@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below what Linux gives to outgoing connections (32768 up), so that none of those takes a port between the look and
 /// its use.
-const RANGE: Range<u16> = 18_000..32_000;
+const RANGE: Range<u16> = 10_000..18_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 

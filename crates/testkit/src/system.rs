@@ -134,7 +134,7 @@ impl System {
     /// # Panics
     /// It does not.
     pub fn wait_serving(&self) {
-        self.wait_event("the system serves", |event| event["event"] == "serving");
+        self.wait_event("the system serves", |event| event["event"] == "up");
     }
 
     /// Waits for a line that the system says, or said already.

@@ -1,0 +1,102 @@
+//! End each part at once, without a word to it, while requests come in.
+
+use weft_testkit::http::{self, Request};
+use weft_testkit::load::{Load, Outcomes};
+use weft_testkit::{Manifest, System, until};
+
+use super::{ONE, WEFT};
+
+/// Two copies, so that one can be missed.
+fn two() -> Manifest {
+    Manifest::new(&ONE.replace("health: /healthz", "health: /healthz, replicas: 2"))
+}
+
+/// Runs load, breaks something, waits until the system is whole again, and goes on for a while.
+fn under_load(system: &System, break_it: impl Fn() -> usize, is_whole: impl Fn() -> Option<()>) -> Outcomes {
+    let load = Load::start(system.edge, 4, &Request::get("/echo"));
+    load.wait_for(100);
+    assert_eq!(break_it(), 1, "exactly one process is broken\n{}", system.log());
+    load.wait_for(100);
+    until("the system is whole again", is_whole);
+    load.wait_for(100);
+    load.stop()
+}
+
+/// Whether nothing but good answers came.
+fn all_good(outcomes: &Outcomes) -> bool {
+    outcomes.keys().all(|outcome| outcome == "200")
+}
+
+/// All instances are connected, ready, and run the current plan.
+fn is_whole(system: &System, instances: usize) -> Option<()> {
+    let run = system.weft(&["status", "--output", "json"]);
+    let status = run.json();
+    let services = status["services"].as_array()?;
+    let mut all = services.iter().flat_map(|service| service["instances"].as_array().into_iter().flatten());
+    let good = |one: &serde_json::Value| {
+        one["state"] == "ready" && one["connected"] == true && one["current"] == true
+    };
+    let ready = all.by_ref().filter(|one| good(one)).count();
+    (ready == instances).then_some(())
+}
+
+/// Kills the sidecar of the first instance, by the process id that `weft status` shows.
+fn kill_instance_of_role(system: &System) -> usize {
+    let status = system.status();
+    let pid = status["services"][0]["instances"][0]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    usize::from(pid.is_some_and(weft_testkit::processes::kill))
+}
+
+#[test]
+fn a_killed_service_is_missed_by_nobody() {
+    let mut system = System::up(WEFT, &two());
+    let kill_one = || {
+        let pid = http::get(system.edge, "/echo").unwrap().json()["pid"].as_u64();
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        usize::from(pid.is_some_and(weft_testkit::processes::kill))
+    };
+    let outcomes = under_load(&system, kill_one, || is_whole(&system, 2));
+    assert!(all_good(&outcomes), "{outcomes:?}");
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_sidecar_is_missed_by_nobody() {
+    let mut system = System::up(WEFT, &two());
+    let outcomes = under_load(&system, || kill_instance_of_role(&system), || is_whole(&system, 2));
+    assert!(all_good(&outcomes), "{outcomes:?}");
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn killed_control_is_missed_by_nobody_and_comes_back() {
+    let mut system = System::up(WEFT, &two());
+    let kill_control = || system.kill(&["weft", "control"]);
+    let outcomes = under_load(&system, kill_control, || is_whole(&system, 2));
+    assert!(all_good(&outcomes), "{outcomes:?}");
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_gateway_comes_back_on_the_same_address() {
+    let mut system = System::up(WEFT, &two());
+    let pid = || system.processes(&["weft", "gateway"]).first().map(|process| process.pid);
+    let before = pid();
+    let kill_gateway = || system.kill(&["weft", "gateway"]);
+    let is_new = || pid().filter(|now| Some(*now) != before).map(|_| ());
+    let outcomes = under_load(&system, kill_gateway, || is_new().and_then(|()| is_whole(&system, 2)));
+    // What was open in the gateway ends with it: an answer that had begun, one for each connection at most. New
+    // connections wait in the backlog of the sockets that the supervisor holds.
+    let cut: u64 = outcomes.iter().filter(|(outcome, _)| *outcome != "200").map(|(_, count)| count).sum();
+    assert!(cut <= 4, "{outcomes:?}");
+    assert!(
+        outcomes.keys().all(|outcome| outcome == "200" || outcome.starts_with("failed: ")),
+        "{outcomes:?}"
+    );
+    assert_eq!(http::get(system.edge, "/echo").unwrap().status, 200);
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}

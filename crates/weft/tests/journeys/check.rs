@@ -1,0 +1,100 @@
+//! Write a manifest with mistakes, and be told all of them at once.
+
+use std::path::PathBuf;
+
+use weft_testkit::{Run, run};
+
+use super::WEFT;
+
+const MISTAKES: &str = "
+system: shop
+services:
+  orders: { run: \"./orders\", calls: [stok], tiemout: 5s }
+  stock: { run: \"./stock\", replicas: many }
+gateway:
+  listen: \"127.0.0.1:8080\"
+  auth: none
+  routes:
+    GET /orders/**: ordres
+    GET /stock: { to: stock, timeout: 5 }
+cache: { stores: [ memory 64MB ] }
+";
+
+/// Runs a command in a folder that holds this manifest.
+fn with_manifest(name: &str, text: &str, words: &[&str]) -> Run {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("weft.yaml"), text).unwrap();
+    run(WEFT.as_ref(), &folder, words)
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once_with_their_places() {
+    let run = with_manifest("mistakes", MISTAKES, &["check"]);
+    assert_eq!(run.status, Some(1), "{}{}", run.out, run.err);
+    for shown in
+        ["weft.yaml:4:", "weft.yaml:5:", "weft.yaml:11:", "weft.yaml:12:", "W1007", "W1016", "timeout"]
+    {
+        assert!(run.out.contains(shown), "{shown} is missing:\n{}", run.out);
+    }
+    let json = with_manifest("mistakes", MISTAKES, &["check", "--output", "json"]);
+    let findings = json.json();
+    let codes: Vec<&str> = findings["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|finding| finding["code"].as_str())
+        .collect();
+    assert!(codes.len() >= 4, "{codes:?}");
+    assert!(codes.contains(&"W1007") && codes.contains(&"W1016"), "{codes:?}");
+}
+
+#[test]
+fn a_name_that_is_nearly_right_is_suggested() {
+    let text =
+        MISTAKES.replace(", tiemout: 5s", "").replace(", replicas: many", "").replace("timeout: 5 ", "");
+    let text = text.replace("cache: { stores: [ memory 64MB ] }", "");
+    let run = with_manifest("nearly", &text, &["check"]);
+    assert_eq!(run.status, Some(1), "{}{}", run.out, run.err);
+    assert!(run.out.contains("`stock`") && run.out.contains("`orders`"), "{}", run.out);
+    assert!(run.out.contains("W1101"), "{}", run.out);
+}
+
+#[test]
+fn a_manifest_with_mistakes_starts_nothing() {
+    let run = with_manifest("starts-nothing", MISTAKES, &["up"]);
+    assert_eq!(run.status, Some(1), "{}{}", run.out, run.err);
+    assert!(run.err.contains("W1007") || run.out.contains("W1007"), "{}{}", run.out, run.err);
+}
+
+#[test]
+fn wrong_use_has_an_exit_status_of_its_own() {
+    let run = with_manifest("wrong-use", "system: a\n", &["check", "--no-such-flag"]);
+    assert_eq!(run.status, Some(2));
+}
+
+#[test]
+fn a_request_is_explained_before_anything_runs() {
+    let text = "
+system: shop
+services:
+  orders: { run: \"./orders\" }
+gateway:
+  auth: none
+  routes:
+    GET /orders/{id}: orders
+";
+    let run = with_manifest("explain", text, &["explain", "GET /orders/42"]);
+    assert_eq!(run.status, Some(0), "{}{}", run.out, run.err);
+    assert!(run.out.contains("orders") && run.out.contains("weft.yaml:8"), "{}", run.out);
+}
+
+#[test]
+fn plans_and_schema_are_printed_for_programs() {
+    let text = "system: shop\nservices:\n  orders: { run: ./orders }\n";
+    let plans = with_manifest("plan", text, &["plan", "--output", "json"]);
+    assert_eq!(plans.status, Some(0), "{}", plans.err);
+    assert_eq!(plans.json()["system"], "shop");
+    let schema = with_manifest("plan", text, &["schema"]);
+    assert!(schema.json()["$defs"]["weft-yaml"]["properties"]["services"].is_object(), "{}", schema.err);
+}

@@ -1,0 +1,82 @@
+//! See what runs: status, edges, metrics.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use weft_testkit::http;
+use weft_testkit::{Manifest, System, until};
+
+use super::WEFT;
+
+const MANIFEST: &str = "
+system: seen
+services:
+  front: { run: \"{service} front\", health: /healthz, protocol: http, calls: [back] }
+  back: { run: \"{service} back\", health: /healthz, protocol: http }
+gateway:
+  listen: \"{edge}\"
+  auth: none
+  routes:
+    ANY /**: front
+observe: { metrics: \"{metrics}\" }
+";
+
+#[test]
+fn status_names_every_instance_and_what_is_really_enforced() {
+    let mut system = System::up(WEFT, &Manifest::new(MANIFEST));
+    let status = system.status();
+    assert_eq!(status["system"], "seen");
+    let services = status["services"].as_array().unwrap();
+    assert_eq!(services.len(), 2, "{status}");
+    for service in services {
+        let instance = &service["instances"][0];
+        assert_eq!((&instance["state"], &instance["current"]), (&"ready".into(), &true.into()), "{service}");
+        assert!(instance["isolation"].as_str().is_some_and(|tier| !tier.is_empty()), "{service}");
+        assert!(instance["identity_expires_unix_s"].as_u64().is_some_and(|end| end > 0), "{service}");
+    }
+    assert_eq!(
+        status["calls"].as_array().map(Vec::len),
+        Some(2),
+        "gateway to front, front to back: {status}"
+    );
+    let text = system.weft(&["status"]);
+    assert_eq!(text.status, Some(0));
+    assert!(text.out.contains("front") && text.out.contains("back"), "{}", text.out);
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn metrics_count_each_edge_and_promtool_accepts_them() {
+    let mut system = System::up(WEFT, &Manifest::new(MANIFEST));
+    for _ in 0..10 {
+        assert_eq!(http::get(system.edge, "/call/back/echo").unwrap().json()["status"], 200);
+    }
+    let metrics = system.metrics;
+    let text = until("both edges are counted", || {
+        let text = http::get(metrics, "/metrics").ok()?.text();
+        let counted = |source: &str, destination: &str| {
+            text.lines().any(|line| {
+                line.starts_with("http_client_request_duration_seconds_count")
+                    && line.contains(&format!("weft_source=\"{source}\""))
+                    && line.contains(&format!("weft_destination=\"{destination}\""))
+            })
+        };
+        (counted("gateway", "front") && counted("front", "back")).then_some(text)
+    });
+    check_with_promtool(&text);
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test asks whether it runs in continuous integration")]
+fn check_with_promtool(metrics: &str) {
+    let promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn();
+    let Ok(mut promtool) = promtool else {
+        assert!(std::env::var("CI").is_err(), "promtool is not here: `cargo xtask servers` installs it");
+        eprintln!("SKIPPED: promtool is not here; `cargo xtask servers` installs it");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    assert!(promtool.wait().unwrap().success(), "{metrics}");
+}
