@@ -44,7 +44,11 @@ impl Entry {
 
     /// How large a head may be that comes in here.
     pub(crate) fn head_limits(&self) -> &'static HeadLimits {
-        if *self == Entry::Edge { &HeadLimits::EDGE } else { &HeadLimits::MESH }
+        match self {
+            Entry::Edge => &HeadLimits::EDGE,
+            Entry::Inbound => &HeadLimits::HOP,
+            Entry::Outbound(_) | Entry::Forward | Entry::Api => &HeadLimits::MESH,
+        }
     }
 }
 

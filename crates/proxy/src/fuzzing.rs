@@ -34,8 +34,8 @@ pub fn check_http1(data: &[u8]) {
 
 fn check_request(bytes: &[u8], cut: usize) {
     let (mut head, mut other) = (Head::new(), Head::new());
-    let whole = request_in_pieces(bytes, &[bytes.len()], &mut head);
-    let pieces = request_in_pieces(bytes, &[cut, bytes.len()], &mut other);
+    let whole = request_in_pieces(bytes, &[bytes.len()], &HeadLimits::EDGE, &mut head);
+    let pieces = request_in_pieces(bytes, &[cut, bytes.len()], &HeadLimits::EDGE, &mut other);
     assert_eq!(whole, pieces, "a cut at {cut} changes the verdict about a request");
     let Ok(Some(parsed)) = whole else { return };
 
@@ -43,7 +43,7 @@ fn check_request(bytes: &[u8], cut: usize) {
         RequestWire { framing: parsed.framing, upgrade: parsed.upgrade != Upgrade::None, close: false };
     let (mut once, mut twice) = (Vec::new(), Vec::new());
     write_request(&head, &wire, &mut once);
-    let again = request_in_pieces(&once, &[once.len()], &mut other);
+    let again = request_in_pieces(&once, &[once.len()], &HeadLimits::HOP, &mut other);
     // A request of HTTP/1.0 may name no host; what is written for it waits for one to be set.
     if !head.authority().is_empty() {
         let keeps = |parsed: ParsedRequest| (parsed.framing, parsed.upgrade);
@@ -56,8 +56,8 @@ fn check_request(bytes: &[u8], cut: usize) {
 
 fn check_response(bytes: &[u8], cut: usize, to: ResponseTo) {
     let (mut head, mut other) = (Head::new(), Head::new());
-    let whole = response_in_pieces(bytes, &[bytes.len()], to, &mut head);
-    let pieces = response_in_pieces(bytes, &[cut, bytes.len()], to, &mut other);
+    let whole = response_in_pieces(bytes, &[bytes.len()], &HeadLimits::MESH, to, &mut head);
+    let pieces = response_in_pieces(bytes, &[cut, bytes.len()], &HeadLimits::MESH, to, &mut other);
     assert_eq!(whole, pieces, "a cut at {cut} changes the verdict about a response");
     let Ok(Some(parsed)) = whole else { return };
     if parsed.interim {
@@ -72,7 +72,7 @@ fn check_response(bytes: &[u8], cut: usize, to: ResponseTo) {
     };
     let mut out = Vec::new();
     let written = write_response(&head, &wire, &mut out);
-    let again = response_in_pieces(&out, &[out.len()], to, &mut other);
+    let again = response_in_pieces(&out, &[out.len()], &HeadLimits::HOP, to, &mut other);
     let keeps = |parsed: ParsedResponse| (parsed.status, parsed.framing, parsed.keep_alive, parsed.switched);
     let expected = (parsed.status, written.framing, written.keep_alive, parsed.switched);
     assert_eq!(again.map(|parsed| parsed.map(keeps)), Ok(Some(expected)), "written response");
@@ -88,11 +88,12 @@ fn check_body(bytes: &[u8], cut: usize, framing: BodyFraming) {
 fn request_in_pieces(
     bytes: &[u8],
     ends: &[usize],
+    limits: &HeadLimits,
     head: &mut Head,
 ) -> Result<Option<ParsedRequest>, HeadRefusal> {
     let mut scan = HeadScan::default();
     for end in ends {
-        if let Some(parsed) = parse_request(&bytes[..*end], &mut scan, &HeadLimits::EDGE, head)? {
+        if let Some(parsed) = parse_request(&bytes[..*end], &mut scan, limits, head)? {
             return Ok(Some(parsed));
         }
     }
@@ -102,12 +103,13 @@ fn request_in_pieces(
 fn response_in_pieces(
     bytes: &[u8],
     ends: &[usize],
+    limits: &HeadLimits,
     to: ResponseTo,
     head: &mut Head,
 ) -> Result<Option<ParsedResponse>, HeadFault> {
     let mut scan = HeadScan::default();
     for end in ends {
-        if let Some(parsed) = parse_response(&bytes[..*end], &mut scan, &HeadLimits::MESH, to, head)? {
+        if let Some(parsed) = parse_response(&bytes[..*end], &mut scan, limits, to, head)? {
             return Ok(Some(parsed));
         }
     }

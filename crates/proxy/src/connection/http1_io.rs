@@ -290,7 +290,7 @@ impl<'a> Http1Reply<'a> {
     /// The next head, interim ones included. Cancel-safe.
     pub(crate) async fn head(&mut self, head: &mut Head) -> Result<ParsedResponse, NoHead> {
         loop {
-            let parsed = parse_response(self.buf.bytes(), &mut self.scan, &HeadLimits::MESH, self.to, head);
+            let parsed = parse_response(self.buf.bytes(), &mut self.scan, &HeadLimits::HOP, self.to, head);
             if let Some(parsed) = parsed.map_err(NoHead::Fault)? {
                 self.buf.consume(parsed.head_bytes);
                 return Ok(parsed);

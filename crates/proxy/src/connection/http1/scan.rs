@@ -29,11 +29,20 @@ impl HeadLimits {
         underscores_allowed: false,
     };
 
-    /// For services and sidecars, which are trusted with more but not with everything.
+    /// For services, which are trusted with more but not with everything.
     pub const MESH: HeadLimits = HeadLimits {
         line_bytes_max: 8 * 1024,
         head_bytes_max: 64 * 1024,
         fields_max: 100,
+        underscores_allowed: true,
+    };
+
+    /// For what another process of ours has read at one of the limits above and forwards: room for what it added.
+    /// A canonical path is at most three times as long as the raw one; a hop adds some 20 fields.
+    pub const HOP: HeadLimits = HeadLimits {
+        line_bytes_max: 3 * HeadLimits::MESH.line_bytes_max,
+        head_bytes_max: 32 * 1024 + HeadLimits::MESH.head_bytes_max,
+        fields_max: 28 + HeadLimits::MESH.fields_max,
         underscores_allowed: true,
     };
 }

@@ -549,6 +549,25 @@ fn the_edge_refuses_what_it_promises_to() {
     assert_eq!(parse(&fields, &HeadLimits::EDGE), Err(HeadRefusal::TooManyFields));
 }
 
+/// A request that the edge took with nothing to spare, and to which we add what a hop adds, is taken by the next.
+#[test]
+fn what_one_of_us_forwards_the_next_takes() {
+    let path = "[".repeat(8 * 1024 - 14);
+    let text = format!("GET /{path} HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(99));
+    let mut head = Head::new();
+    let parsed = parse_request(text.as_bytes(), &mut HeadScan::default(), &HeadLimits::EDGE, &mut head);
+    assert!(matches!(parsed, Ok(Some(_))), "{parsed:?}");
+    for at in 0..20 {
+        head.push(format!("weft-{at}").as_bytes(), b"added").unwrap();
+    }
+    let mut out = Vec::new();
+    write_request(&head, &RequestWire { framing: BodyFraming::None, upgrade: false, close: false }, &mut out);
+    for (limits, expected) in [(&HeadLimits::HOP, true), (&HeadLimits::EDGE, false)] {
+        let parsed = parse_request(&out, &mut HeadScan::default(), limits, &mut head);
+        assert_eq!(parsed.is_ok(), expected, "{parsed:?}");
+    }
+}
+
 #[test]
 fn the_mesh_takes_underscores() {
     let bytes = b"GET / HTTP/1.1\r\nHost: h\r\nx_y: a\r\n\r\n";
