@@ -135,7 +135,7 @@ impl Edges {
 
     /// All edges that are known, sorted by source and destination; also those without calls in the window.
     pub fn table(&self, now: Tick) -> Vec<Edge> {
-        let mut edges: BTreeMap<(&str, &str), BTreeMap<(&str, &str), Tally>> = BTreeMap::new();
+        let mut edges: BTreeMap<(&str, &str), Routes<'_>> = BTreeMap::new();
         for (series, track) in self.instances.values().flatten() {
             let routes = edges.entry((&series.source, &series.destination)).or_default();
             let tally = routes.entry((&series.method, &series.route)).or_default();
@@ -154,7 +154,7 @@ impl Edges {
                         figures: tally.figures(),
                     })
                     .collect();
-                routes.sort_by(|a, b| b.figures.calls.cmp(&a.figures.calls));
+                routes.sort_by_key(|route| std::cmp::Reverse(route.figures.calls));
                 Edge {
                     source: source.to_owned(),
                     destination: destination.to_owned(),
@@ -218,6 +218,9 @@ struct Span {
     bound_s: f64,
     count: u64,
 }
+
+/// Calls by method and route.
+type Routes<'e> = BTreeMap<(&'e str, &'e str), Tally>;
 
 #[derive(Debug, Default, Clone)]
 struct Tally {
@@ -298,13 +301,18 @@ fn series_of(sample: &Sample) -> Series {
     };
     let (status, grpc) = (label("http_response_status_code"), label("rpc_grpc_status_code"));
     Series {
-        source: label("weft_source"),
-        destination: label("weft_destination"),
+        source: shown_name(label("weft_source")),
+        destination: shown_name(label("weft_destination")),
         method: label("http_request_method"),
         route: label("http_route"),
         failed: failed(&status, &grpc),
         outcome: format!("{status}/{grpc}"),
     }
+}
+
+/// The gateway has one name here, whether a process wrote the one of its identity or the one of the allow graph.
+fn shown_name(name: String) -> String {
+    if name == crate::hub::GATEWAY { "gateway".to_owned() } else { name }
 }
 
 /// Whether a call failed by its own fault or that of what it met, not its caller's: HTTP 5xx or no answer; of gRPC the

@@ -271,10 +271,13 @@ impl Hub {
     }
 
     /// Where an instance is and how it is. Returns whether that changes what others are told.
-    pub fn present(&mut self, caller: &Caller, id: SessionId, presence: Presence, now: Tick) -> bool {
+    pub fn present(&mut self, caller: &Caller, id: SessionId, presence: &Presence, now: Tick) -> bool {
         let before = self.registered.get(&caller.instance).and_then(|known| known.endpoint(&caller.instance));
-        let presence =
-            Presence { address: clipped(&presence.address), version: clipped(&presence.version), ..presence };
+        let presence = Presence {
+            address: clipped(&presence.address),
+            version: clipped(&presence.version),
+            state: presence.state,
+        };
         self.with(caller, id, now, |session| session.presence = presence);
         before != self.registered.get(&caller.instance).and_then(|known| known.endpoint(&caller.instance))
     }

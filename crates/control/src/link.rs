@@ -241,7 +241,7 @@ impl Asking<'_> {
                 Ok(issued) => return Ok(issued),
                 Err(status) if is_final(status.code) => break status,
                 Err(status) => {
-                    tracing::info!(control = self.address, reason = %status, "waiting for control to enrol")
+                    tracing::info!(control = self.address, reason = %status, "waiting for control to enrol");
                 }
             }
             tokio::time::sleep(rng.backoff(BACKOFF_MIN, BACKOFF_MAX, step)).await;

@@ -138,7 +138,7 @@ impl Watching {
             match if known { Ok(()) } else { self.watcher.watch(folder, RecursiveMode::NonRecursive) } {
                 Ok(()) => drop(watched.insert(folder.clone())),
                 Err(error) => {
-                    tracing::warn!(folder = %folder.display(), %error, "this folder cannot be watched")
+                    tracing::warn!(folder = %folder.display(), %error, "this folder cannot be watched");
                 }
             }
         }

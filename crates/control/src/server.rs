@@ -1,5 +1,7 @@
 //! The control process: joins the listeners with what they share, and runs until it is told to stop.
 
+#[cfg(test)]
+mod browser_test;
 mod listen;
 #[cfg(test)]
 mod tests;

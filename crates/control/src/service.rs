@@ -201,7 +201,7 @@ impl Open<'_> {
                 shared.hub().refuse(caller, self.id, &nack.version, &nack.reason, now);
             }
             UpKind::Presence(presence) => {
-                let changed = shared.hub().present(caller, self.id, presence, now);
+                let changed = shared.hub().present(caller, self.id, &presence, now);
                 if changed {
                     shared.changed();
                 }

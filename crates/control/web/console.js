@@ -46,23 +46,35 @@ async function follow() {
       continue;
     }
     try {
-      const response = await fetch("/v1/events", { headers: { authorization: `Bearer ${token}` }, cache: "no-store" });
-      if (response.status === 401) {
+      // What is, first; then what changes. So the page is there with the first answers.
+      const [system, calls] = await Promise.all([get("/v1/status", token), get("/v1/edges", token)]);
+      takeStatus(await system.json());
+      takeEdges(await calls.json());
+      const events = await get("/v1/events", token);
+      tries = 0;
+      live("live", "on");
+      await read(events.body);
+    } catch (error) {
+      if (error instanceof Refused) {
         sessionStorage.removeItem(TOKEN);
         await askForToken("That token does not open this console.");
         continue;
       }
-      if (!response.ok) throw new Error(`status ${response.status}`);
-      tries = 0;
-      live("live", "on");
-      await read(response.body);
-    } catch (error) {
       console.warn("the events ended", error);
     }
     live("control is away, trying again", "off");
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS[Math.min(tries, RETRY_MS.length - 1)]));
     tries += 1;
   }
+}
+
+class Refused extends Error {}
+
+async function get(path, token) {
+  const response = await fetch(path, { headers: { authorization: `Bearer ${token}` }, cache: "no-store" });
+  if (response.status === 401) throw new Refused();
+  if (!response.ok) throw new Error(`${path}: status ${response.status}`);
+  return response;
 }
 
 async function read(body) {
@@ -81,18 +93,27 @@ async function read(body) {
 function take(event) {
   const fields = new Map(event.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
   const value = JSON.parse(fields.get("data"));
-  if (fields.get("event") === "status") {
-    status = value;
-    showStatus();
-  } else if (fields.get("event") === "edges") {
-    edges = value;
-    showEdges();
-  }
-  if (status) {
-    const drawn = picture.show(status, edges);
-    byId("picture-card").hidden = false;
-    byId("picture-empty").hidden = drawn;
-  }
+  if (fields.get("event") === "status") takeStatus(value);
+  else if (fields.get("event") === "edges") takeEdges(value);
+}
+
+function takeStatus(value) {
+  status = value;
+  showStatus();
+  showPicture();
+}
+
+function takeEdges(value) {
+  edges = value;
+  showEdges();
+  showPicture();
+}
+
+function showPicture() {
+  if (!status) return;
+  const drawn = picture.show(status, edges);
+  byId("picture-card").hidden = false;
+  byId("picture-empty").hidden = drawn;
 }
 
 function live(text, kind) {

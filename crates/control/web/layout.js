@@ -5,7 +5,7 @@
 // callers stand.
 
 export const NODE = { width: 132, height: 46 };
-const GAP = { column: 44, row: 18, boxColumn: 96, boxRow: 30, inside: 18, title: 26, around: 24 };
+const GAP = { column: 72, row: 18, boxColumn: 128, boxRow: 30, inside: 18, title: 26, around: 24 };
 
 /// `nodes`: [{ name, context }], `calls`: [{ source, destination }].
 /// Gives { width, height, boxes: [{ name, x, y, width, height }], places: Map(name → { x, y }) }.

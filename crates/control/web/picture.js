@@ -55,7 +55,7 @@ export class Picture {
     for (const box of plan.boxes) {
       svg.append(
         make("rect", { class: "context", x: box.x, y: box.y, width: box.width, height: box.height, rx: 10 }),
-        make("text", { class: "context-name", x: box.x + 14, y: box.y + 20 }, short(box.name, 40)),
+        make("text", { class: "context-name", x: box.x + 14, y: box.y + 20 }, short(box.name, Math.floor((box.width - 28) / 7))),
       );
     }
     this.#drawn = new Map();
@@ -101,7 +101,7 @@ export class Picture {
       const health = ready === 0 ? "down" : ready < wanted ? "partly" : "ready";
       const kind = node.gateway ? " gateway" : node.url ? " elsewhere" : "";
       group.setAttribute("class", node.url ? `node${kind}` : `node ${health}${kind}`);
-      sub.textContent = node.url ? "elsewhere" : wanted === 1 ? (ready === 1 ? "ready" : "not ready") : `${ready} of ${wanted} ready`;
+      sub.textContent = node.url ? "elsewhere" : wanted > 1 ? `${ready} of ${wanted} ready` : ready === 1 ? "ready" : "not ready";
     }
   }
 

@@ -101,7 +101,7 @@ fn shop() -> Hub {
 
 fn join(hub: &mut Hub, instance: &str, pid: u32, port: u16, now: Tick) -> SessionId {
     let id = hub.open(&caller(instance), &hello(instance, pid), now).unwrap();
-    hub.present(&caller(instance), id, presence(port, InstanceState::Ready), now);
+    hub.present(&caller(instance), id, &presence(port, InstanceState::Ready), now);
     id
 }
 
@@ -141,7 +141,7 @@ fn who_drains_leaves_at_once_and_who_is_lost_stays_for_the_grace() {
     let mut hub = shop();
     let draining = join(&mut hub, "catalog-1", 1, 9_001, at(0));
     let lost = join(&mut hub, "catalog-2", 2, 9_002, at(0));
-    assert!(hub.present(&caller("catalog-1"), draining, presence(9_001, InstanceState::Draining), at(10)));
+    assert!(hub.present(&caller("catalog-1"), draining, &presence(9_001, InstanceState::Draining), at(10)));
     assert_eq!(seen_by(&hub, "orders", at(10)), ["catalog-2"]);
     hub.close(&caller("catalog-1"), draining, at(20));
     assert!(!hub.close(&caller("catalog-2"), lost, at(20)), "a lost stream changes nothing for others");
@@ -159,7 +159,7 @@ fn a_process_that_comes_back_never_leaves_the_lists() {
     hub.close(&caller("catalog-1"), first, at(10));
     let again = hub.open(&caller("catalog-1"), &hello("catalog-1", 7), at(20)).unwrap();
     assert_eq!(seen_by(&hub, "orders", at(20)), ["catalog-1"], "between hello and presence");
-    assert!(!hub.present(&caller("catalog-1"), again, presence(9_001, InstanceState::Ready), at(21)));
+    assert!(!hub.present(&caller("catalog-1"), again, &presence(9_001, InstanceState::Ready), at(21)));
     hub.close(&caller("catalog-1"), again, at(30));
     hub.open(&caller("catalog-1"), &hello("catalog-1", 8), at(40)).unwrap();
     assert!(seen_by(&hub, "orders", at(40)).is_empty(), "another process begins anew");
@@ -171,13 +171,13 @@ fn a_rolling_restart_hands_over_without_a_gap() {
     let old = join(&mut hub, "catalog-1", 1, 9_001, at(0));
     let me = caller("catalog-1");
     let new = hub.open(&me, &hello("catalog-1", 2), at(10)).unwrap();
-    hub.present(&me, new, presence(9_001, InstanceState::Starting), at(11));
+    hub.present(&me, new, &presence(9_001, InstanceState::Starting), at(11));
     assert_eq!(seen_by(&hub, "orders", at(11)), ["catalog-1"], "the old one serves");
     assert_eq!(hub.instances(at(11))[0].state, "ready");
     assert!(!hub.is_newest(&me, old) && hub.is_newest(&me, new));
-    hub.present(&me, new, presence(9_001, InstanceState::Ready), at(12));
+    hub.present(&me, new, &presence(9_001, InstanceState::Ready), at(12));
     assert!(
-        !hub.present(&me, old, presence(9_001, InstanceState::Draining), at(13)),
+        !hub.present(&me, old, &presence(9_001, InstanceState::Draining), at(13)),
         "nothing changes for others"
     );
     assert!(!hub.close(&me, old, at(14)));
@@ -199,7 +199,7 @@ fn nobody_speaks_for_another_and_nobody_crowds_out_the_rest() {
     assert!(matches!(refused, SessionError::TooMany { .. }), "{refused}");
     let long = Presence { address: "x".repeat(100_000), ..Presence::default() };
     let id = hub.open(&caller("orders-1"), &hello("orders-1", 1), at(0)).unwrap();
-    hub.present(&caller("orders-1"), id, long, at(0));
+    hub.present(&caller("orders-1"), id, &long, at(0));
     assert_eq!(hub.instances(at(0))[0].address.len(), TEXT_BYTES_MAX);
 }
 
@@ -294,7 +294,7 @@ fn storm(seed: u64) {
                 lost_at[index] = Some(now_ms);
             }
             Some(id) => {
-                hub.present(&caller(name), id, presence(port, InstanceState::Ready), at(now_ms));
+                hub.present(&caller(name), id, &presence(port, InstanceState::Ready), at(now_ms));
             }
         }
         hub.tick(at(now_ms));

@@ -41,7 +41,7 @@ pub(super) async fn run(link: &mut Link, plane: Arc<dyn DataPlane>, mut says: Sa
             match once(link, &told, &mut says).await {
                 Ok(()) => return,
                 Err(status) => {
-                    tracing::warn!(reason = %status, "no stream to control; what is in force goes on")
+                    tracing::warn!(reason = %status, "no stream to control; what is in force goes on");
                 }
             }
             step = if opened.elapsed() >= GOOD_STREAM { 0 } else { step };
@@ -108,7 +108,8 @@ async fn downward(mut messages: Messages, told: &Told, answers: mpsc::Sender<UpK
         };
         match down.kind {
             Some(DownKind::Plan(plan)) => {
-                if answers.send(told.take_plan(plan)).await.is_err() {
+                let answer = told.take_plan(plan);
+                if answers.send(answer).await.is_err() {
                     return Status::new(Code::Cancelled, "this side of the stream is over");
                 }
             }
@@ -222,7 +223,7 @@ impl Told {
         match replace_trust(&self.trust, told) {
             Ok(()) => self.plane.trust_changed(),
             Err(reason) => {
-                tracing::error!(%reason, "roots and revocations refused; the old ones stay in force")
+                tracing::error!(%reason, "roots and revocations refused; the old ones stay in force");
             }
         }
     }

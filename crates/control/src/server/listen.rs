@@ -158,9 +158,8 @@ async fn serve_mesh(shared: Arc<Shared>, tls: TlsAcceptor, tcp: TcpStream) {
         .max_send_buf_size(256 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     let life = if anonymous { ANONYMOUS_LIFE } else { Duration::MAX };
-    match tokio::time::timeout(life, connection).await {
-        Ok(Err(error)) => tracing::debug!(%error, "a data plane's connection broke"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(life, connection).await {
+        tracing::debug!(%error, "a data plane's connection broke");
     }
 }
 

@@ -2,48 +2,47 @@
 
 use std::collections::VecDeque;
 use std::net::TcpListener as StdListener;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+pub(super) use std::pin::Pin;
+pub(super) use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use weft_model::plan::Plan;
-use weft_model::wire::{
-    EdgePair, Endpoints, EnrolRequest, Hello, InstanceState, Issued, Presence, RenewRequest, Report, Up,
-    UpKind,
-};
+pub(super) use weft_model::plan::Plan;
+pub(super) use weft_model::wire::{EdgePair, Endpoints, Report};
+use weft_model::wire::{EnrolRequest, Hello, InstanceState, Issued, Presence, RenewRequest, Up, UpKind};
 use weft_trust::bootstrap::Bootstrap;
 use weft_trust::identity::SpiffeId;
 use weft_trust::mesh::{MeshTls, mesh_server_name};
 
-use super::*;
+pub(super) use super::*;
 use crate::grpc::client::Connection;
 use crate::grpc::{Code, Status};
-use crate::hub::tests::plans;
+pub(super) use crate::hub::tests::{plan, plans};
 use crate::identities::Revoke;
-use crate::link::{DataPlane, Link, LinkError, Says, Settings as LinkSettings};
-use crate::store::tests::Folder;
+pub(super) use crate::link::DataPlane;
+use crate::link::{Link, LinkError, Says, Settings as LinkSettings};
+pub(super) use crate::store::tests::Folder;
 
 /// Nothing here takes longer, however busy the machine: it only ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(super) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
 /// A control that runs, and a manifest that can be changed.
-struct Control {
-    shared: Arc<Shared>,
+pub(super) struct Control {
+    pub(super) shared: Arc<Shared>,
     mesh: SocketAddr,
-    admin: SocketAddr,
+    pub(super) admin: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
 }
 
-type Source = Arc<Mutex<Result<Plans, String>>>;
+pub(super) type Source = Arc<Mutex<Result<Plans, String>>>;
 
 fn shop() -> Plans {
     plans(&[("orders", &["catalog"]), ("catalog", &[])])
@@ -54,7 +53,7 @@ fn source() -> Source {
 }
 
 impl Control {
-    fn start(folder: &Folder, source: &Source, mesh: Option<StdListener>) -> Self {
+    pub(super) fn start(folder: &Folder, source: &Source, mesh: Option<StdListener>) -> Self {
         Self::with_clock(folder, source, mesh, Clock::system())
     }
 
@@ -142,7 +141,7 @@ impl DataPlane for Recorder {
 }
 
 /// A running data plane.
-struct Instance {
+pub(super) struct Instance {
     plane: Arc<Recorder>,
     told: mpsc::Receiver<Told>,
     seen: VecDeque<Told>,
@@ -155,6 +154,20 @@ struct Instance {
 
 impl Instance {
     async fn start(control: &Control, folder: &Folder, service: &str, instance: &str, port: u16) -> Self {
+        let (sender, told) = mpsc::channel(1024);
+        let plane = Arc::new(Recorder { told: sender, refuses: Mutex::new(false) });
+        let driven = Arc::clone(&plane) as Arc<dyn DataPlane>;
+        Self { plane, told, ..Self::start_with(control, folder, service, instance, port, driven).await }
+    }
+
+    pub(super) async fn start_with(
+        control: &Control,
+        folder: &Folder,
+        service: &str,
+        instance: &str,
+        port: u16,
+        driven: Arc<dyn DataPlane>,
+    ) -> Self {
         let settings = LinkSettings {
             bootstrap: control.bootstrap(service, instance),
             data_dir: folder.0.clone(),
@@ -174,7 +187,7 @@ impl Instance {
         let (isolation, isolation_seen) = watch::channel("peer-credentials".to_owned());
         let says = Says { presence: presence_seen, isolation: isolation_seen, stop: stop_seen };
         let tls = link.tls().clone();
-        let running = tokio::spawn(link.run(Arc::clone(&plane) as Arc<dyn DataPlane>, says));
+        let running = tokio::spawn(link.run(driven, says));
         Self { plane, told, seen: VecDeque::new(), presence, stop, tls, running, _isolation: isolation }
     }
 
@@ -228,6 +241,7 @@ async fn a_data_plane_enrols_is_told_and_answers_and_leaves() {
     // A plan that is refused is shown, and the next one is taken.
     *orders.plane.refuses.lock().unwrap() = true;
     let other = plans(&[("orders", &["catalog", "users"]), ("catalog", &[]), ("users", &[])]);
+    *source.lock().unwrap() = Ok(other.clone());
     control.shared.activate(other).unwrap();
     shown(&control, "the refusal", |shared| {
         shared
@@ -238,6 +252,7 @@ async fn a_data_plane_enrols_is_told_and_answers_and_leaves() {
     })
     .await;
     *orders.plane.refuses.lock().unwrap() = false;
+    *source.lock().unwrap() = Ok(shop());
     control.shared.activate(shop()).unwrap();
     orders.until(Told::Plan("catalog".to_owned())).await;
 
