@@ -26,10 +26,8 @@ use crate::stream::{Stream, TlsStream};
 use crate::upstream::connect;
 use crate::worker::{Phase, Worker};
 
-/// Connections of one worker; more are closed at once.
-const CONNECTIONS_MAX: usize = 20_000;
-/// A TLS handshake must be over so soon; also how long a connection may say nothing at first.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a plan and instances for so long, refusals are better than silence.
+const INFORMED_LIMIT: Duration = Duration::from_secs(2);
 /// Accepting failed for want of descriptors or memory: try again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// First bytes of HTTP/2 (RFC 9113, 3.4), as many as tell it from every method of HTTP/1.
@@ -38,6 +36,9 @@ const PREFACE: &[u8] = b"PRI";
 /// Accepts until the worker leaves.
 pub(crate) async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListener) {
     let mut phase = worker.watch_phase();
+    if !matches!(entry, Entry::Api) {
+        worker.wait_informed(INFORMED_LIMIT).await;
+    }
     loop {
         let accepted = tokio::select! {
             biased;
@@ -50,7 +51,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListen
             continue;
         };
         let label = entry.label();
-        if worker.open.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
+        if worker.open.load(Ordering::Relaxed) >= worker.limits().connections_max {
             worker.stats.borrow_mut().add(Meter::Rejected("too_many_connections"), 1);
             continue;
         }
@@ -85,7 +86,7 @@ async fn edge(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
         let conn = Rc::new(Conn { entry: Entry::Edge, peer, identity: None, tls: false });
         return plain(worker, &conn, socket).await;
     };
-    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let until = worker.timer.now() + worker.limits().handshake_timeout;
     let shaken = worker.timer.limit(until, TlsAcceptor::from(config).accept(socket)).await;
     let Some(Ok(tls)) = shaken else {
         worker.stats.borrow_mut().add(Meter::Rejected("tls_handshake"), 1);
@@ -103,7 +104,7 @@ async fn edge(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
 
 /// Without TLS the first bytes say which HTTP it is.
 async fn plain(worker: &Rc<Worker>, conn: &Rc<Conn>, socket: TcpStream) {
-    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let until = worker.timer.now() + worker.limits().handshake_timeout;
     let Some(Some(http2)) = worker.timer.limit(until, speaks_http2(worker, &socket)).await else {
         worker.stats.borrow_mut().add(Meter::Rejected("silent"), 1);
         return;
@@ -132,7 +133,7 @@ async fn speaks_http2(worker: &Worker, socket: &TcpStream) -> Option<bool> {
 }
 
 async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
-    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let until = worker.timer.now() + worker.limits().handshake_timeout;
     let Some(config) = worker.mesh_server() else {
         worker.stats.borrow_mut().add(Meter::Rejected("no_identity_yet"), 1);
         return;

@@ -24,6 +24,7 @@ use weft_trust::mesh::MeshTls;
 use weft_trust::peer::PeerCheck;
 
 use crate::compiled::{Compiled, Operations};
+use crate::limits::Limits;
 use crate::metrics::{Names, Stats};
 use crate::timer::Timer;
 use crate::trace::Span;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) peers: Option<Arc<PeerCheck>>,
     pub(crate) spans: Option<mpsc::Sender<Span>>,
     pub(crate) metadata: crate::engine::Metadata,
+    pub(crate) limits: Limits,
+    pub(crate) name_server: Option<SocketAddr>,
 }
 
 /// TLS toward names outside the mesh, one configuration for each protocol.
@@ -92,6 +95,8 @@ pub(crate) struct Worker {
     endpoints: RefCell<Option<Arc<wire::Endpoints>>>,
     lookups: RefCell<Vec<AbortHandle>>,
     phase: watch::Sender<Phase>,
+    /// True once a plan and the instances of its mesh upstreams are known.
+    informed: watch::Sender<bool>,
     /// Grows when trust changed: inbound connections of revoked peers end.
     pub(crate) trust_epoch: watch::Sender<u64>,
     /// Connections that are open; read by other threads.
@@ -142,6 +147,7 @@ impl Worker {
             endpoints: RefCell::new(None),
             lookups: RefCell::new(Vec::new()),
             phase: watch::Sender::new(Phase::Serving),
+            informed: watch::Sender::new(false),
             trust_epoch: watch::Sender::new(0),
             open,
             exchanges,
@@ -170,6 +176,10 @@ impl Worker {
         Arc::clone(if alpn == connect::HTTP2 { &outside.http2 } else { &outside.http1 })
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
@@ -186,6 +196,7 @@ impl Worker {
                 *self.endpoints.borrow_mut() = Some(endpoints);
                 if let Some(active) = self.active() {
                     self.list_instances(&active);
+                    self.inform(&active);
                 }
             }
             Command::Trust => self.trust_changed(),
@@ -242,7 +253,23 @@ impl Worker {
         self.externals.borrow_mut().clear();
         let active = Rc::new(Active { compiled, callees, local });
         self.list_instances(&active);
+        self.inform(&active);
         *self.active.borrow_mut() = Some(active);
+    }
+
+    fn inform(&self, active: &Active) {
+        let of_mesh = |callee: &Rc<Callee>| callee.kind == CalleeKind::Mesh;
+        if self.endpoints.borrow().is_some() || !active.callees.iter().any(of_mesh) {
+            self.informed.send_replace(true);
+        }
+    }
+
+    /// Waits until requests can be sent on, or for `limit`: connections wait in the backlog meanwhile, which is kinder than
+    /// to take them and to know nobody who could answer.
+    pub(crate) async fn wait_informed(&self, limit: Duration) {
+        let mut informed = self.informed.subscribe();
+        let until = self.timer.now() + limit;
+        let _ = self.timer.limit(until, informed.wait_for(|informed| *informed)).await;
     }
 
     /// The upstream of this name as it was, or a new one.

@@ -20,14 +20,9 @@ use crate::rescue::{self, Ended, is_grpc};
 use crate::stream::Stream;
 use crate::worker::{Phase, Worker};
 
-/// A head must be there so soon after its first byte, or after the connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// An idle connection is kept so long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// After an answer that ends the connection, what the client still sends is read so long, so that it sees the answer and
-/// not a reset (RFC 9112, 9.6).
-const LINGER: Duration = Duration::from_secs(2);
-/// And so much of it.
+/// While we leave, an idle connection is kept so long for a request that is on its way.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Bytes that are read at most after an answer that ends the connection.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// How reading a head ended.
@@ -88,7 +83,7 @@ impl Server<'_> {
         if self.buf.is_empty() && !self.idle(phase).await {
             return Came::Nothing;
         }
-        let until = self.worker.timer.now() + HEAD_TIMEOUT;
+        let until = self.worker.timer.now() + self.worker.limits().head_timeout;
         let timer = Rc::clone(&self.worker.timer);
         match timer.limit(until, self.read_head()).await {
             Some(came) => came,
@@ -100,16 +95,20 @@ impl Server<'_> {
     async fn idle(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> bool {
         self.buf.release();
         self.out = Vec::new();
-        if *phase.borrow_and_update() >= Phase::Draining {
-            return false;
-        }
         let timer = &self.worker.timer;
-        let until = timer.now() + IDLE_TIMEOUT;
-        tokio::select! {
-            biased;
-            readable = self.stream.readable() => readable.is_ok(),
-            _ = phase.changed() => false,
-            () = timer.at(until) => false,
+        let mut until = timer.now() + self.worker.limits().idle_timeout;
+        loop {
+            // A request may be on its way already, and a client that sees its connection close cannot know whether it was
+            // heard: one more is awaited, whose answer says `connection: close`.
+            if *phase.borrow_and_update() >= Phase::Draining {
+                until = until.min(timer.now() + FAREWELL);
+            }
+            tokio::select! {
+                biased;
+                readable = self.stream.readable() => return readable.is_ok(),
+                changed = phase.changed() => if changed.is_err() { return false },
+                () = timer.at(until) => return false,
+            }
         }
     }
 
@@ -180,7 +179,7 @@ pub(crate) async fn linger(worker: &Worker, stream: &Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }
-    let until = worker.timer.now() + LINGER;
+    let until = worker.timer.now() + worker.limits().linger;
     let mut scratch = [0; 4096];
     let mut left = LINGER_BYTES_MAX;
     let drained = async {
