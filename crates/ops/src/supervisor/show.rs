@@ -57,13 +57,21 @@ impl<W: Write> Supervisor<W> {
         let mut all: Vec<(String, String)> =
             self.system.edge().iter().map(|edge| ("edge".to_owned(), format!("{scheme}://{edge}"))).collect();
         if let Some(admin) = self.admin {
-            let token = std::fs::read_to_string(self.data_dir.path().join("admin.token")).unwrap_or_default();
-            all.push(("console".to_owned(), format!("http://{admin}/#token={}", token.trim())));
+            all.push(("console".to_owned(), format!("http://{admin}/{}", self.login())));
         }
         if let Some(metrics) = &self.metrics {
             all.push(("metrics".to_owned(), format!("http://{metrics}/metrics")));
         }
         all
+    }
+
+    /// The fragment that opens the console. Only a terminal gets it: whatever else we write to is kept, and read by others.
+    fn login(&self) -> String {
+        if !matches!(self.settings.mode, Mode::Live { .. }) {
+            return String::new();
+        }
+        let token = std::fs::read_to_string(self.data_dir.path().join("admin.token")).unwrap_or_default();
+        format!("#token={}", token.trim())
     }
 
     fn rows(&self) -> Vec<Row> {
