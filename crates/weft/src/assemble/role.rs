@@ -19,7 +19,7 @@ use weft_control::link::{DataPlane, Link, Says, Settings};
 use weft_model::plan::{EdgeTlsPlan, Plan, RolePlan};
 use weft_model::wire::{EdgePair, Endpoints, InstanceState, Presence, Report};
 use weft_ops::words::{DrainGrace, LINE_BYTES_MAX, RoleStart, RoleWord, ServiceHealth, SupervisorWord};
-use weft_proxy::{Config, Engine, Health, Listener, ListenerKind, Metadata};
+use weft_proxy::{Config, Engine, Exporter, Health, Limits, Listener, ListenerKind, Metadata};
 use weft_stdx::clock::Clock;
 use weft_trust::bootstrap::Bootstrap;
 use weft_trust::edge::{EdgeCertificate, EdgeTls};
@@ -64,7 +64,7 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
         .map(|service| Arc::new(if service.foreign { PeerCheck::relaxed() } else { PeerCheck::new() }));
     let (listeners, inbound) = listeners(role.bound)?;
     let metadata = Metadata { instance: bootstrap.instance.clone(), build: build() };
-    let (engine, exporter) = super::traces::engine_with_exporter(Config {
+    let config = Config {
         threads: role.threads,
         listeners,
         service_port: start.service.as_ref().map(|service| service.port),
@@ -72,7 +72,11 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
         spans: None,
         clock: clock.clone(),
         metadata,
-    })?;
+        limits: Limits::default(),
+        name_server: None,
+    };
+    let (engine, exporter, exported) =
+        super::traces::engine_with_exporter(bootstrap.id.service(), config)?;
     let settings =
         Settings { bootstrap, data_dir: start.data_dir.clone(), build: build(), clock: clock.clone() };
     let link = tokio::select! {
@@ -99,7 +103,7 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
         manifest_dir: start.manifest_dir.clone(),
         edge: std::sync::Mutex::new(None),
         applied,
-        exporter,
+        exporter: exporter.clone(),
     };
     let says = Says { presence: presence_seen, isolation: isolation_seen, stop: stop_seen };
     let linked = tokio::task::spawn_local(link.run(Arc::new(plane), says));
@@ -107,9 +111,10 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
         Process { engine, presence, isolation, peers, grace: start.grace, words, terminate, interrupt };
     let grace = process.until_told_to_leave(applied_seen).await?;
     process.drain(grace).await;
-    // A link that cannot reach control must not keep the process.
+    // Neither a control nor a receiver of traces that cannot be reached must keep the process.
     let _ = stop.send(true);
-    let _ = tokio::time::timeout(FAREWELL, linked).await;
+    exporter.finish();
+    let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(linked, exported) }).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -334,7 +339,7 @@ struct Plane {
     manifest_dir: PathBuf,
     edge: std::sync::Mutex<Option<Arc<EdgeTls>>>,
     applied: watch::Sender<bool>,
-    exporter: super::traces::Exporter,
+    exporter: Exporter,
 }
 
 impl DataPlane for Plane {

@@ -1,0 +1,3 @@
+//! The loop over a world of its own: time is a number that a test moves, the receiver a script.
+
+
