@@ -1,7 +1,7 @@
 //! The data plane as its owner sees it: worker threads that are started once, and a handle that tells them what changed.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,7 @@ use weft_trust::peer::PeerCheck;
 use crate::compiled::{Compiled, PlanRefused};
 use crate::connection::Entry;
 use crate::health::{self, Health};
+use crate::limits::Limits;
 use crate::listener;
 use crate::metrics::{Names, Stats};
 use crate::trace::Span;
@@ -80,6 +81,10 @@ pub struct Config {
     pub clock: Clock,
     /// What the process says about itself.
     pub metadata: Metadata,
+    /// Bounds on what peers may take.
+    pub limits: Limits,
+    /// DNS server to ask for names of `url` services; the system's resolver where absent.
+    pub name_server: Option<SocketAddr>,
 }
 
 /// A running data plane. Cheap to clone; the workers end, and cut what is open, when the last clone is dropped.
@@ -129,6 +134,8 @@ impl Engine {
             peers: config.peers,
             spans: config.spans,
             metadata: config.metadata,
+            limits: config.limits,
+            name_server: config.name_server,
         });
         let (health, seen) = watch::channel(Health::Starting);
         let mut health = Some(health);

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use weft_model::plan::Plan;
-use weft_proxy::{Config, Engine, Listener, ListenerKind, Metadata};
+use weft_proxy::{Config, Engine, Limits, Listener, ListenerKind, Metadata};
 use weft_stdx::clock::Clock;
 
 /// An upstream that answers by path, and says what it got.
@@ -143,6 +143,8 @@ fn gateway(upstream: SocketAddr) -> SocketAddr {
         spans: None,
         clock: Clock::system(),
         metadata: Metadata::default(),
+        limits: Limits::default(),
+        name_server: None,
     })
     .unwrap();
     engine.apply_plan(plan).unwrap();

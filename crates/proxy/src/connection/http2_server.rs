@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -19,10 +18,6 @@ use crate::rescue::{self, Ended, is_grpc};
 use crate::stream::Stream;
 use crate::worker::{Phase, Worker};
 
-/// A connection without a stream is kept so long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// The preface and the settings must be there so soon.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that the client has reset and whose state is kept, at most; more end the connection (CVE-2023-44487).
 const RESETS_MAX: usize = 32;
 
@@ -38,7 +33,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_send_buffer_size(1024 * 1024);
-    let until = worker.timer.now() + HANDSHAKE_TIMEOUT;
+    let until = worker.timer.now() + worker.limits().handshake_timeout;
     let Some(Ok(mut connection)) = worker.timer.limit(until, builder.handshake(stream)).await else { return };
     let mut phase = worker.watch_phase();
     let open = Rc::new(Cell::new(0_usize));
@@ -48,7 +43,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             leaving = true;
             connection.graceful_shutdown();
         }
-        let idle = worker.timer.at(worker.timer.now() + IDLE_TIMEOUT);
+        let idle = worker.timer.at(worker.timer.now() + worker.limits().idle_timeout);
         let accepted = tokio::select! {
             biased;
             accepted = connection.accept() => accepted,

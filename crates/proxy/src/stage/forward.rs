@@ -32,9 +32,6 @@ use crate::upstream::pool::{Endpoint, Http1Client};
 use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
 use crate::worker::{Callee, CalleeKind, Worker};
 
-/// Nothing passed in either direction for so long: the exchange is dead.
-const STREAM_IDLE: Duration = Duration::from_secs(300);
-
 /// Field with which a sidecar marks a refusal that it made before its service was asked: any request may go elsewhere.
 pub(crate) const UNPROCESSED: &str = "weft-unprocessed";
 
@@ -622,7 +619,7 @@ async fn rest_of<F: Future<Output = UploadEnd>>(
     let mut deadline = timer.at(job.limits.whole.at());
     let mut idle = pin!(async {
         loop {
-            timer.sleep(STREAM_IDLE).await;
+            timer.sleep(job.worker.limits().stream_idle).await;
             if !moved.replace(false) {
                 return;
             }

@@ -12,9 +12,6 @@ use super::pool::Target;
 use super::{Listed, Upstream};
 use crate::worker::{Worker, single};
 
-/// How often a name is looked up again. The system's resolver tells no lifetime; this is what operators expect of a
-/// record that they change.
-const AGAIN: Duration = Duration::from_secs(30);
 /// How soon after a failure. What was found before stays in use.
 const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Addresses of one name that are used at most.
@@ -59,7 +56,7 @@ pub(crate) async fn keep_listed(worker: Rc<Worker>, upstream: Rc<Upstream>, name
         let again = match found {
             Some(listed) if !listed.is_empty() => {
                 upstream.update(&listed, worker.timer.now());
-                AGAIN
+                worker.limits().lookup_again
             }
             _ => {
                 tracing::warn!(host = name.host, "the host of an upstream cannot be found");

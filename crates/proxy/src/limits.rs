@@ -1,0 +1,40 @@
+//! Limits of a data plane's connections, with the reason for each number. A process runs with the defaults; a test may
+//! wait shorter.
+
+use std::time::Duration;
+
+/// Bounds on what peers may take of time and connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// A request's head must be there so soon after its first byte. As Envoy's advice for an edge: a head fits into a few
+    /// packets, and who needs longer holds a connection for nothing.
+    pub head_timeout: Duration,
+    /// TLS and the preface of HTTP/2 must be done so soon; also how long a new connection may say nothing.
+    pub handshake_timeout: Duration,
+    /// A connection between two requests is kept so long.
+    pub idle_timeout: Duration,
+    /// An exchange in which no byte moves in either direction ends after this.
+    pub stream_idle: Duration,
+    /// After an answer that ends the connection, what the client still sends is read so long, so that it sees the answer
+    /// and not a reset (RFC 9112, 9.6).
+    pub linger: Duration,
+    /// Open connections of one worker; more are answered that there are too many.
+    pub connections_max: usize,
+    /// How often a name is looked up again. The system's resolver tells no lifetime; this is what operators expect of a
+    /// record that they change.
+    pub lookup_again: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            stream_idle: Duration::from_secs(300),
+            linger: Duration::from_secs(2),
+            connections_max: 20_000,
+            lookup_again: Duration::from_secs(30),
+        }
+    }
+}

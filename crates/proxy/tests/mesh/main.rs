@@ -1,0 +1,7 @@
+//! The data plane as a mesh: an edge, a sidecar beside each service, real sockets, real certificates, plans of a real
+//! manifest. One file for each protocol or promise; `support` is the mesh itself.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod http1;
+mod support;
