@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// TLS over TCP, either side.
@@ -62,12 +62,11 @@ impl Stream {
     /// Waits until a read will not block, without a buffer. The readiness may be spurious.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         poll_fn(|cx| {
-            let inner = self.inner.borrow();
-            match &*inner {
+            match &mut *self.inner.borrow_mut() {
                 Inner::Plain(tcp) => tcp.poll_read_ready(cx),
-                // Bytes already decrypted never wait: rustls hands out all plaintext before it reads more, and every
-                // caller reads until the stream would block before it waits here.
-                Inner::Tls(tls) => tls.get_ref().0.poll_read_ready(cx),
+                // Decrypted bytes may wait although the socket is silent: those that came together with the end of the
+                // handshake, and those that a read left behind.
+                Inner::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(drop),
             }
         })
         .await

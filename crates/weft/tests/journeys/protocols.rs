@@ -99,7 +99,11 @@ fn what_is_ambiguous_is_refused_and_what_breaks_is_told_apart() {
     // A service that closes without an answer, and one that closes in the middle of it.
     let dropped = http::send(edge, &Request::new("POST", "/drop").body("x")).unwrap();
     assert!(dropped.outcome().starts_with("502 W3"), "{}", dropped.outcome());
-    assert_eq!(http::get(edge, "/short").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    // The break may be known before the head is sent on; else the answer is cut, and is never taken for a whole one.
+    match http::get(edge, "/short") {
+        Ok(answer) => assert!(answer.outcome().starts_with("502 W3"), "{}", answer.outcome()),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof),
+    }
     assert_eq!(http::get(edge, "/echo").unwrap().status, 200);
     assert!(system.interrupt().success());
     system.assert_nothing_left();
