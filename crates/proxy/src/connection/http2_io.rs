@@ -145,6 +145,7 @@ fn trailers_from(fields: &HeaderMap) -> Head {
     head.start_trailers();
     // What does not fit the head's limits is dropped: trailers are advice, and the frame was already bounded.
     let _ = copy_fields(fields, &mut head);
+    head.remove_where(|field| field.is_forbidden_in_trailers());
     head
 }
 
