@@ -22,12 +22,12 @@ pub enum DataDirError {
         pid: Option<String>,
     },
     /// The system refuses.
-    #[error("the data directory {} cannot be used: {source}", .path.display())]
+    #[error("the data directory {} cannot be used: {error}", .path.display())]
     Io {
         /// What was touched.
         path: PathBuf,
         /// What the kernel says.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -50,7 +50,7 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let io = |path: &Path| {
             let path = path.to_owned();
-            move |source| DataDirError::Io { path, source }
+            move |error| DataDirError::Io { path, error }
         };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(path).map_err(io(path))?;
@@ -75,7 +75,7 @@ impl DataDir {
         write(&mut lock).map_err(io(&file))?;
         match std::fs::remove_file(path.join(CONTROL_FILE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(DataDirError::Io { path: path.join(CONTROL_FILE), source: error });
+                return Err(DataDirError::Io { path: path.join(CONTROL_FILE), error });
             }
             _ => {}
         }

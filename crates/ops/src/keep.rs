@@ -81,15 +81,15 @@ pub enum KeepError {
     #[error("the supervisor is gone")]
     Orphan,
     /// The command cannot be started.
-    #[error("cannot start `{command}`: {source}")]
+    #[error("cannot start `{command}`: {error}")]
     Start {
         /// Its first word.
         command: String,
         /// What the kernel says.
-        source: io::Error,
+        error: io::Error,
     },
     /// The kernel refuses what a keeper needs.
-    #[error("cannot keep processes together: {0}")]
+    #[error("cannot keep processes together")]
     Kernel(#[from] io::Error),
 }
 
@@ -121,8 +121,8 @@ pub fn become_child(keeper: u32, command: &[OsString]) -> KeepError {
     if let Err(error) = die_with(keeper, Signal::KILL) {
         return error;
     }
-    let source = Command::new(program).args(arguments).exec();
-    KeepError::Start { command: program.to_string_lossy().into_owned(), source }
+    let error = Command::new(program).args(arguments).exec();
+    KeepError::Start { command: program.to_string_lossy().into_owned(), error }
 }
 
 /// Asks for `signal` at the parent's death, and looks whether it is dead already.
@@ -186,7 +186,7 @@ fn start(keep: &Keep) -> Result<Pid, KeepError> {
         .stdin(Stdio::null())
         .stdout(output)
         .spawn()
-        .map_err(|source| KeepError::Start { command: keep.executable.display().to_string(), source })?;
+        .map_err(|error| KeepError::Start { command: keep.executable.display().to_string(), error })?;
     Pid::from_raw(child.id().cast_signed()).ok_or(KeepError::Orphan)
 }
 

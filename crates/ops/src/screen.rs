@@ -105,7 +105,7 @@ impl<W: Write> Screen<W> {
         match self.mode {
             Mode::Json => self.event(&json!({ "event": "log", "name": name, "line": neutral(line, false) })),
             Mode::Plain => {
-                self.line(&format!("{name:width$} | {}", neutral(line, false), width = self.names))
+                self.line(&format!("{name:width$} | {}", neutral(line, false), width = self.names));
             }
             Mode::Live { colour } => {
                 let text = neutral(line, colour);

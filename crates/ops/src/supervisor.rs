@@ -107,12 +107,12 @@ pub enum UpError {
     #[error("{0}")]
     Start(String),
     /// The kernel refuses.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {error}")]
     Io {
         /// What was tried.
         what: &'static str,
         /// What the kernel says.
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
 
@@ -124,12 +124,12 @@ pub enum UpError {
 /// # Errors
 /// It did not come up. Then everything that was started is gone as well.
 pub async fn run<W: Write>(settings: Settings, out: W) -> Result<(), UpError> {
-    let io = |what: &'static str| move |source| UpError::Io { what, source };
+    let io = |what: &'static str| move |error| UpError::Io { what, error };
     let started = settings.clock.now();
     let data_dir = DataDir::open(&settings.data_dir)?;
     // Whoever loses its keeper falls to us.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(|error| UpError::Io { what: "gather processes", source: error.into() })?;
+        .map_err(|error| UpError::Io { what: "gather processes", error: error.into() })?;
     let Compiled { files, outcome } = (settings.compile)();
     let plans = outcome.map_err(UpError::Manifest)?;
     let signals = Signals::new().map_err(io("listen to signals"))?;
@@ -300,7 +300,7 @@ impl<W: Write> Supervisor<W> {
                     interrupts += 1;
                     self.interrupted(interrupts);
                 }
-                Some(event) = inputs.events.recv() => self.from_process(event),
+                Some(event) = inputs.events.recv() => self.process_did(event),
                 Some(told) = inputs.told.recv() => self.told(told),
                 Some(asked) = inputs.asked.recv() => self.asked(asked),
                 Some(compiled) = inputs.changed.recv() => self.recompiled(compiled),
@@ -360,7 +360,7 @@ impl<W: Write> Supervisor<W> {
 
     // --- what is told -------------------------------------------------------------------------------------------
 
-    fn from_process(&mut self, event: FromProcess) {
+    fn process_did(&mut self, event: FromProcess) {
         let FromProcess { unit, pid, what } = event;
         if self.process(unit).is_none_or(|process| process.pid() != pid) {
             return;

@@ -75,9 +75,9 @@ impl fmt::Display for Ports {
                 port += 1;
             }
             if first == port {
-                write!(f, "{comma}{first}")?
+                write!(f, "{comma}{first}")?;
             } else {
-                write!(f, "{comma}{first}-{port}")?
+                write!(f, "{comma}{first}-{port}")?;
             }
             comma = ",";
             port += 1;

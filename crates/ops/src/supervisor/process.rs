@@ -102,7 +102,7 @@ impl Process {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn start(unit: UnitId, spawn: Spawn<'_>, reports: &Reports) -> io::Result<Self> {
+    pub fn start(unit: UnitId, spawn: &Spawn<'_>, reports: &Reports) -> io::Result<Self> {
         let mut command = Command::new(&spawn.program);
         command.args(&spawn.arguments).env_clear().envs(&spawn.environment).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -342,7 +342,7 @@ mod tests {
             cwd: None,
             sockets: Some(&sockets),
         };
-        let process = Process::start(UnitId(7), spawn, &Reports { events, logs }).unwrap();
+        let process = Process::start(UnitId(7), &spawn, &Reports { events, logs }).unwrap();
         match told.recv().await.unwrap() {
             FromProcess { unit: UnitId(7), pid, what: ProcessEvent::Word(word) } => {
                 assert_eq!(pid, process.pid());

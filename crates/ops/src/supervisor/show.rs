@@ -23,8 +23,9 @@ impl<W: Write> Supervisor<W> {
             What::Service(_) | What::Build(_) => Some(line.text.clone()),
             _ => of_role(&line.text, self.settings.verbose),
         };
-        if let Some(text) = text {
-            self.screen.log(&label, &text);
+        // A role may have several lines to say at once.
+        for line in text.iter().flat_map(|text| text.lines()) {
+            self.screen.log(&label, line);
         }
     }
 
@@ -180,6 +181,10 @@ fn of_role(line: &str, verbose: bool) -> Option<String> {
         return Some(line.to_owned());
     }
     take("timestamp");
+    // We read the manifest ourselves, and show what is wrong with it.
+    if message.starts_with("the manifest is refused") && !verbose {
+        return None;
+    }
     let asks = matches!(level.as_str(), "WARN" | "ERROR");
     if !verbose && !asks && !target.contains("access") {
         return None;

@@ -44,14 +44,14 @@ pub enum PortError {
         address: String,
     },
     /// The kernel refuses otherwise.
-    #[error("{what} cannot listen on {address}: {source}")]
+    #[error("{what} cannot listen on {address}: {error}")]
     Io {
         /// Who wanted it.
         what: String,
         /// What was wanted.
         address: String,
         /// What the kernel says.
-        source: io::Error,
+        error: io::Error,
     },
     /// None of the pool is free.
     #[error("no free port for {0}: all of {POOL_PORTS} are taken")]
@@ -179,14 +179,14 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<(OwnedFd, SocketAddr)
     Ok((listener.into(), address))
 }
 
-fn failed(what: &str, address: SocketAddr, source: io::Error) -> PortError {
+fn failed(what: &str, address: SocketAddr, error: io::Error) -> PortError {
     let (what, text) = (what.to_owned(), address.to_string());
-    match source.kind() {
+    match error.kind() {
         io::ErrorKind::AddrInUse => {
             PortError::Taken { what, address: text, holder: weft_trust::peer::listener(address.port()) }
         }
         io::ErrorKind::AddrNotAvailable => PortError::NotAnAddress { what, address: text },
-        _ => PortError::Io { what, address: text, source },
+        _ => PortError::Io { what, address: text, error },
     }
 }
 

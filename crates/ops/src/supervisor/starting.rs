@@ -30,7 +30,7 @@ impl<W: Write> Supervisor<W> {
         match self.system.what(unit).cloned() {
             Some(What::Control(_)) => self.start_control(unit),
             Some(What::Gateway(_)) => {
-                self.ask_for(unit, "gateway".to_owned(), "weft-gateway".to_owned(), String::new())
+                self.ask_for(unit, "gateway".to_owned(), "weft-gateway".to_owned(), String::new());
             }
             Some(What::Sidecar(instance)) => {
                 let launch = &instance.launch;
@@ -50,7 +50,7 @@ impl<W: Write> Supervisor<W> {
         self.feed(Event::Ended(unit));
     }
 
-    fn spawn(&mut self, unit: UnitId, spawn: Spawn<'_>) -> bool {
+    fn spawn(&mut self, unit: UnitId, spawn: &Spawn<'_>) -> bool {
         match Process::start(unit, spawn, &self.reports) {
             Ok(process) => {
                 self.unit(unit).process = Some(process);
@@ -69,7 +69,7 @@ impl<W: Write> Supervisor<W> {
         arguments.push(self.settings.manifest.clone().into());
         arguments.extend(["--data-dir".into(), self.data_dir.path().into()]);
         let spawn = Spawn { sockets: Some(&sockets), ..self.role(arguments) };
-        self.spawn(unit, spawn);
+        self.spawn(unit, &spawn);
     }
 
     /// Gateway and sidecars: the identity first.
@@ -111,7 +111,7 @@ impl<W: Write> Supervisor<W> {
         };
         let spawn = Spawn { sockets: Some(sockets), ..self.role(vec![command.into()]) };
         let line = serde_json::to_string(&start);
-        if !self.spawn(unit, spawn) {
+        if !self.spawn(unit, &spawn) {
             return;
         }
         if let (Some(process), Ok(line)) = (self.process(unit), line) {
@@ -186,7 +186,7 @@ impl<W: Write> Supervisor<W> {
         let executable: PathBuf = self.settings.executable.clone();
         let spawn =
             Spawn { program: executable, arguments, environment: variables, cwd: Some(cwd), sockets: None };
-        self.spawn(unit, spawn);
+        self.spawn(unit, &spawn);
     }
 }
 

@@ -43,16 +43,16 @@ pub enum SystemError {
     #[error(transparent)]
     Port(#[from] PortError),
     /// A command that cannot be run.
-    #[error("{service}: {field}: {source} ({file}:{line})")]
+    #[error("{file}:{line}: service `{service}`: {field}: {why}")]
     Command {
         /// Of which service.
-        service: String,
+        service: Box<str>,
         /// `run` or `build`.
         field: &'static str,
         /// What is wrong.
-        source: CommandError,
+        why: Box<CommandError>,
         /// Where the service is said.
-        file: String,
+        file: Box<str>,
         /// Where the service is said.
         line: u32,
     },
@@ -681,11 +681,11 @@ fn differs(old: &LaunchService, new: &LaunchService) -> bool {
 
 fn check_commands(launch: &LaunchService) -> Result<(), SystemError> {
     let check = |field: &'static str, command: &str| {
-        split(command).map(drop).map_err(|source| SystemError::Command {
-            service: launch.service.clone(),
+        split(command).map(drop).map_err(|why| SystemError::Command {
+            service: launch.service.as_str().into(),
             field,
-            source,
-            file: launch.origin.file.clone(),
+            why: Box::new(why),
+            file: launch.origin.file.as_str().into(),
             line: launch.origin.line,
         })
     };
