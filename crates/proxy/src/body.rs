@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::connection::http1_io::{Http1Reader, Http1Responder, Http1Writer};
 use crate::connection::http2_io::{Http2Reader, Http2Responder, Http2Writer};
 use crate::head::Head;
+use crate::stage::grpc_web::{TextReader, WebResponder, WebWriter};
 
 /// How long a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub(crate) enum Reader<'a> {
     Http1(Http1Reader<'a>),
     /// HTTP/2 stream.
     Http2(Http2Reader),
+    /// gRPC-Web as text, whichever of the above it comes by.
+    GrpcWebText(Box<TextReader<'a>>),
 }
 
 impl Reader<'_> {
@@ -83,6 +86,7 @@ impl Reader<'_> {
             }
             Reader::Http1(reader) => reader.next().await,
             Reader::Http2(reader) => reader.next().await,
+            Reader::GrpcWebText(reader) => Box::pin(reader.next()).await,
         }
     }
 
@@ -92,6 +96,7 @@ impl Reader<'_> {
             Reader::Kept { read, .. } => *read,
             Reader::Http1(reader) => reader.is_done(),
             Reader::Http2(reader) => reader.is_done(),
+            Reader::GrpcWebText(reader) => reader.is_done(),
         }
     }
 
@@ -101,6 +106,7 @@ impl Reader<'_> {
             Reader::Http1(reader) => reader.gone().await,
             // A reset of the stream is seen by the responder.
             Reader::Kept { .. } | Reader::Http2(_) => std::future::pending().await,
+            Reader::GrpcWebText(reader) => Box::pin(reader.inner().gone()).await,
         }
     }
 
@@ -111,6 +117,7 @@ impl Reader<'_> {
             Reader::Kept { bytes, .. } => BodyLength::Known(bytes.len() as u64),
             Reader::Http1(reader) => reader.length(),
             Reader::Http2(reader) => reader.length(),
+            Reader::GrpcWebText(reader) => reader.length(),
         }
     }
 
@@ -120,6 +127,7 @@ impl Reader<'_> {
             Reader::Kept { .. } => None,
             Reader::Http1(reader) => reader.trailers(),
             Reader::Http2(reader) => reader.trailers(),
+            Reader::GrpcWebText(reader) => reader.inner().trailers(),
         }
     }
 }
@@ -130,6 +138,8 @@ pub(crate) enum Writer<'a> {
     Http1(Http1Writer<'a>),
     /// HTTP/2 stream.
     Http2(Http2Writer),
+    /// gRPC-Web, whichever of the above it goes by.
+    GrpcWeb(Box<WebWriter<'a>>),
     /// Nobody reads it.
     Nobody,
 }
@@ -140,6 +150,7 @@ impl Writer<'_> {
         match self {
             Writer::Http1(writer) => writer.data(piece.bytes()).await,
             Writer::Http2(writer) => writer.data(piece).await,
+            Writer::GrpcWeb(writer) => Box::pin(writer.data(piece)).await,
             Writer::Nobody => Ok(()),
         }
     }
@@ -148,6 +159,7 @@ impl Writer<'_> {
     pub(crate) async fn flush(&mut self) -> Result<(), BodyError> {
         match self {
             Writer::Http1(writer) => writer.flush().await,
+            Writer::GrpcWeb(writer) => Box::pin(writer.flush()).await,
             Writer::Http2(_) | Writer::Nobody => Ok(()),
         }
     }
@@ -157,6 +169,7 @@ impl Writer<'_> {
         match self {
             Writer::Http1(writer) => writer.end(trailers).await,
             Writer::Http2(writer) => writer.end(trailers),
+            Writer::GrpcWeb(writer) => Box::pin(writer.end(trailers)).await,
             Writer::Nobody => Ok(()),
         }
     }
@@ -168,11 +181,18 @@ pub(crate) enum Responder<'a> {
     Http1(Http1Responder<'a>),
     /// HTTP/2 stream.
     Http2(Http2Responder),
+    /// gRPC-Web, whichever of the above it goes by.
+    GrpcWeb(Box<WebResponder<'a>>),
     /// Nobody waits for it.
     Nobody,
 }
 
-impl Responder<'_> {
+impl<'a> Responder<'a> {
+    /// Puts something between this and the client.
+    pub(crate) fn answer_through(&mut self, wrap: impl FnOnce(Responder<'a>) -> Responder<'a>) {
+        *self = wrap(std::mem::replace(self, Responder::Nobody));
+    }
+
     /// Begins the final answer. `declared` is the length to tell where no body follows (HEAD, 304).
     pub(crate) fn start(
         &mut self,
@@ -183,6 +203,7 @@ impl Responder<'_> {
         match self {
             Responder::Http1(responder) => Ok(Writer::Http1(responder.start(head, length, declared))),
             Responder::Http2(responder) => Ok(Writer::Http2(responder.start(head, length, declared)?)),
+            Responder::GrpcWeb(responder) => responder.start(head, length, declared),
             Responder::Nobody => Ok(Writer::Nobody),
         }
     }
@@ -191,6 +212,7 @@ impl Responder<'_> {
     pub(crate) async fn interim(&mut self, head: &Head) -> Result<(), BodyError> {
         match self {
             Responder::Http1(responder) => responder.interim(head).await,
+            Responder::GrpcWeb(responder) => Box::pin(responder.inner().interim(head)).await,
             Responder::Http2(_) | Responder::Nobody => Ok(()),
         }
     }
@@ -200,13 +222,25 @@ impl Responder<'_> {
         match self {
             Responder::Http1(_) | Responder::Nobody => std::future::pending().await,
             Responder::Http2(responder) => responder.gone().await,
+            Responder::GrpcWeb(responder) => Box::pin(responder.inner().gone()).await,
         }
     }
 
     /// The connection ends after this answer, if that is one connection's matter.
     pub(crate) fn close_after(&mut self) {
-        if let Responder::Http1(responder) = self {
-            responder.close_after();
+        match self {
+            Responder::Http1(responder) => responder.close_after(),
+            Responder::GrpcWeb(responder) => responder.inner().close_after(),
+            Responder::Http2(_) | Responder::Nobody => {}
+        }
+    }
+
+    /// Whether an HTTP/1.1 connection lives on after what was written.
+    pub(crate) fn keep_alive(&mut self) -> bool {
+        match self {
+            Responder::Http1(responder) => responder.keep_alive(),
+            Responder::GrpcWeb(responder) => responder.inner().keep_alive(),
+            Responder::Http2(_) | Responder::Nobody => false,
         }
     }
 
@@ -215,6 +249,7 @@ impl Responder<'_> {
         match self {
             Responder::Http1(responder) => responder.close_after(),
             Responder::Http2(responder) => responder.reset(h2::Reason::INTERNAL_ERROR),
+            Responder::GrpcWeb(responder) => responder.inner().abort(),
             Responder::Nobody => {}
         }
     }
@@ -308,6 +343,12 @@ impl<'a> RequestBody<'a> {
     /// A body of at most `bytes_max` bytes.
     pub(crate) fn new(reader: Reader<'a>, bytes_max: u64) -> Self {
         RequestBody { reader, sent: Vec::new(), ended: false, bytes: 0, bytes_max }
+    }
+
+    /// Puts something between this and the reader. Only before anything was read.
+    pub(crate) fn read_through(&mut self, wrap: impl FnOnce(Reader<'a>) -> Reader<'a>) {
+        let nothing = Reader::Kept { bytes: Vec::new(), read: true };
+        self.reader = wrap(std::mem::replace(&mut self.reader, nothing));
     }
 
     /// How long it is, as its head said.

@@ -16,7 +16,7 @@ use crate::head::{Head, Known};
 use crate::rescue::{self, Ended};
 use crate::resilience::deadline::{Deadline, parse_grpc_timeout, parse_weft_deadline};
 use crate::stage::route::{Decision, To};
-use crate::stage::{authorize, cors, forward, mirror, respond, route, transform};
+use crate::stage::{authorize, cors, forward, grpc_web, mirror, respond, route, transform};
 use crate::stream::Stream;
 use crate::trace::TraceContext;
 use crate::worker::{Active, Worker};
@@ -55,7 +55,7 @@ pub(crate) async fn run(
     };
     let fate = match result {
         Ok(fate) => fate,
-        Err(ended) => refuse(&ended, &request, body, responder, &mut record).await,
+        Err(ended) => refuse(&ended, &mut request, body, responder, &mut record).await,
     };
     record.request_bytes = body.bytes();
     if let Some(active) = &active {
@@ -119,6 +119,8 @@ async fn run_stages(
         }
         To::Tunnel(callee) => forward::tunnel(worker, callee, &limits, responder, record).await,
         To::Callee(callee) => {
+            grpc_web::begin(request, body, responder)
+                .map_err(|error| Ended::new(Code::HeadTooLarge, error.to_string()))?;
             let mirrored = mirror::wanted(worker, active, decision.route, request);
             let job = forward::Job { worker, callee, decision: &decision, route: plan_route, limits };
             let fate = forward::forward(&job, request, body, responder, record).await;
@@ -254,8 +256,8 @@ pub(crate) async fn answer_with(
 /// Ends an exchange ourselves.
 async fn refuse(
     ended: &Ended,
-    request: &Request<'_>,
-    body: &RequestBody<'_>,
+    request: &mut Request<'_>,
+    body: &mut RequestBody<'_>,
     responder: &mut Responder<'_>,
     record: &mut Record,
 ) -> Fate {
@@ -271,6 +273,8 @@ async fn refuse(
         responder.abort();
         return Fate::Close;
     }
+    // A head without room for it is refused as what it is.
+    let _ = grpc_web::begin(request, body, responder);
     let mut answer = Head::new();
     let request_id = request.head.get_str(Known::XRequestId).unwrap_or_default();
     let text = rescue::answer(ended, request.grpc, request_id, &mut answer);

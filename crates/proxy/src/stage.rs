@@ -4,6 +4,7 @@
 pub(crate) mod authorize;
 pub(crate) mod cors;
 pub(crate) mod forward;
+pub(crate) mod grpc_web;
 pub(crate) mod mirror;
 pub(crate) mod respond;
 pub(crate) mod route;

@@ -148,7 +148,7 @@ impl Server<'_> {
         let grpc = is_grpc(&self.head);
         let request = Request { conn: self.conn, head: &mut self.head, upgrade, grpc };
         let fate = exchange::run(self.worker, request, &mut body, &mut responder).await;
-        let kept = matches!(&responder, Responder::Http1(responder) if responder.keep_alive());
+        let kept = responder.keep_alive();
         match fate {
             Fate::Keep if kept && body.is_complete() => Fate::Keep,
             Fate::Keep => Fate::Close,
