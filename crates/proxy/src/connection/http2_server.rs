@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -21,6 +22,12 @@ use crate::worker::{Phase, Worker};
 /// Streams that the client has reset and whose state is kept, at most; more end the connection (CVE-2023-44487).
 const RESETS_MAX: usize = 32;
 
+/// A client is sent to a new connection after so long, give or take the jitter: so a few long-lived connections find their
+/// way to all workers and to instances that were added since, and not all at once.
+const AGE_MAX: Duration = Duration::from_secs(600);
+/// See [`AGE_MAX`].
+const AGE_JITTER: Duration = Duration::from_secs(120);
+
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) {
     let edge = conn.entry == Entry::Edge;
@@ -38,6 +45,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
     let mut phase = worker.watch_phase();
     let open = Rc::new(Cell::new(0_usize));
     let mut leaving = false;
+    let age = worker.rng.borrow_mut().duration(AGE_MAX - AGE_JITTER, AGE_MAX + AGE_JITTER);
+    let mut aged = worker.timer.at(worker.timer.now() + age);
     loop {
         if !leaving && *phase.borrow_and_update() >= Phase::Draining {
             leaving = true;
@@ -48,6 +57,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             biased;
             accepted = connection.accept() => accepted,
             _ = phase.changed(), if !leaving => continue,
+            () = &mut aged, if !leaving => {
+                leaving = true;
+                connection.graceful_shutdown();
+                continue;
+            }
             () = idle => {
                 if open.get() == 0 {
                     leaving = true;

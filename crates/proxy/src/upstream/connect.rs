@@ -26,6 +26,10 @@ pub(crate) const TCP: &[u8] = b"weft-tcp";
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Window of a connection.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// A shared connection is asked so often whether anybody is still there,
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// and given up when no answer comes for so long.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
@@ -90,12 +94,28 @@ pub(crate) async fn http2(
         .max_send_buffer_size(STREAM_WINDOW_BYTES as usize);
     let until = worker.timer.now() + timeout;
     let made = worker.timer.limit(until, builder.handshake(stream)).await.ok_or(Code::ConnectTimeout)?;
-    let (send, connection) = made.map_err(|_| Code::UpstreamProtocol)?;
-    let endpoint = Rc::clone(endpoint);
+    let (send, mut connection) = made.map_err(|_| Code::UpstreamProtocol)?;
+    let (ping, worker) = (connection.ping_pong(), Rc::clone(worker));
     tokio::task::spawn_local(async move {
-        // Why it ended is told to each exchange on it; the connection itself has nobody to tell.
-        let _ = connection.await;
-        drop(endpoint);
+        tokio::select! {
+            // Why it ended is told to each exchange on it; the connection itself has nobody to tell.
+            _ = connection => {}
+            // Dropping the connection ends its exchanges.
+            () = until_silent(&worker, ping) => {}
+        }
     });
     Ok(send)
+}
+
+/// Completes when the peer no longer answers: a host that vanished sends no FIN.
+async fn until_silent(worker: &Worker, ping: Option<h2::PingPong>) {
+    let Some(mut ping) = ping else { return std::future::pending().await };
+    loop {
+        worker.timer.sleep(PING_INTERVAL).await;
+        let until = worker.timer.now() + PING_TIMEOUT;
+        let answered = worker.timer.limit(until, ping.ping(h2::Ping::opaque())).await;
+        if !matches!(answered, Some(Ok(_))) {
+            return;
+        }
+    }
 }
