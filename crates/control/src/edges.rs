@@ -91,8 +91,9 @@ pub struct RouteFigures {
 }
 
 impl Edges {
-    /// A process's counters at `now`. Reports come about once a second; how often does not matter.
-    pub fn observe(&mut self, instance: &str, report: &Report, now: Tick) {
+    /// A process's counters at `now`. Reports come about once a second; how often does not matter. `service` is whose process
+    /// it is by its certificate: nobody counts in another's name.
+    pub fn observe(&mut self, instance: &str, service: &str, report: &Report, now: Tick) {
         let fresh = !self.instances.contains_key(instance);
         let tracks = self.instances.entry(instance.to_owned()).or_default();
         let mut merged: BTreeMap<Series, (Vec<f64>, Vec<u64>)> = BTreeMap::new();
@@ -102,7 +103,7 @@ impl Edges {
             {
                 // Labels that are not looked at here split a series in several: they are one for us.
                 let (_, sum) = merged
-                    .entry(series_of(sample))
+                    .entry(series_of(service, sample))
                     .or_insert_with(|| (family.bounds.clone(), vec![0; sample.buckets.len()]));
                 if sum.len() == sample.buckets.len() {
                     add(sum, &sample.buckets);
@@ -290,7 +291,7 @@ fn add(sum: &mut [u64], more: &[u64]) {
     }
 }
 
-fn series_of(sample: &Sample) -> Series {
+fn series_of(service: &str, sample: &Sample) -> Series {
     let label = |name: &str| {
         let pairs = sample.labels.chunks_exact(2);
         pairs
@@ -301,12 +302,20 @@ fn series_of(sample: &Sample) -> Series {
     };
     let (status, grpc) = (label("http_response_status_code"), label("rpc_grpc_status_code"));
     Series {
-        source: shown_name(label("weft_source")),
+        source: shown_name(service.to_owned()),
         destination: shown_name(label("weft_destination")),
         method: label("http_request_method"),
-        route: label("http_route"),
+        route: path_of(label("http_route")),
         failed: failed(&status, &grpc),
         outcome: format!("{status}/{grpc}"),
+    }
+}
+
+/// A gateway's route is named by its whole key, `ANY /orders/**`; the request's own method stands beside it here.
+fn path_of(route: String) -> String {
+    match route.split_once(' ') {
+        Some((method, path)) if method.bytes().all(|byte| byte.is_ascii_uppercase()) => path.to_owned(),
+        _ => route,
     }
 }
 
@@ -366,6 +375,7 @@ mod tests {
         let mut edges = Edges::default();
         edges.observe(
             "orders-1",
+            "orders",
             &report(vec![sample("catalog", "/p/{id}", "200", [1_000, 0, 0, 0])]),
             at(0),
         );
@@ -373,6 +383,7 @@ mod tests {
         assert_eq!(edges.table(at(0))[0].figures.p50_ms, None);
         edges.observe(
             "orders-1",
+            "orders",
             &report(vec![sample("catalog", "/p/{id}", "200", [1_010, 0, 0, 0])]),
             at(1),
         );
@@ -383,8 +394,13 @@ mod tests {
     #[test]
     fn a_series_that_appears_later_counts_from_zero_and_leaves_the_window_in_time() {
         let mut edges = Edges::default();
-        edges.observe("orders-1", &report(vec![]), at(0));
-        edges.observe("orders-1", &report(vec![sample("catalog", "/", "503", [0, 0, 4, 0])]), at(1));
+        edges.observe("orders-1", "orders", &report(vec![]), at(0));
+        edges.observe(
+            "orders-1",
+            "orders",
+            &report(vec![sample("catalog", "/", "503", [0, 0, 4, 0])]),
+            at(1),
+        );
         let table = edges.table(at(10));
         assert_eq!((table[0].figures.calls, table[0].figures.success), (4, 0.0));
         assert_eq!(edges.table(at(11))[0].figures.calls, 0, "ten seconds later it is out");
@@ -393,9 +409,19 @@ mod tests {
     #[test]
     fn a_counter_that_shrank_is_a_new_process() {
         let mut edges = Edges::default();
-        edges.observe("orders-1", &report(vec![]), at(0));
-        edges.observe("orders-1", &report(vec![sample("catalog", "/", "200", [50, 0, 0, 0])]), at(1));
-        edges.observe("orders-1", &report(vec![sample("catalog", "/", "200", [3, 0, 0, 0])]), at(2));
+        edges.observe("orders-1", "orders", &report(vec![]), at(0));
+        edges.observe(
+            "orders-1",
+            "orders",
+            &report(vec![sample("catalog", "/", "200", [50, 0, 0, 0])]),
+            at(1),
+        );
+        edges.observe(
+            "orders-1",
+            "orders",
+            &report(vec![sample("catalog", "/", "200", [3, 0, 0, 0])]),
+            at(2),
+        );
         assert_eq!(edges.table(at(2))[0].figures.calls, 53);
     }
 
@@ -403,14 +429,14 @@ mod tests {
     fn edges_sum_their_instances_and_outcomes_and_list_their_routes() {
         let mut edges = Edges::default();
         for instance in ["orders-1", "orders-2"] {
-            edges.observe(instance, &report(vec![]), at(0));
+            edges.observe(instance, "orders", &report(vec![]), at(0));
             let samples = vec![
                 sample("catalog", "/a", "200", [90, 0, 0, 0]),
                 sample("catalog", "/a", "500", [0, 0, 10, 0]),
                 sample("catalog", "/b", "404", [1, 0, 0, 0]),
                 sample("users", "/", "200", [0, 5, 0, 0]),
             ];
-            edges.observe(instance, &report(samples), at(1));
+            edges.observe(instance, "orders", &report(samples), at(1));
         }
         let table = edges.table(at(1));
         let names: Vec<_> = table.iter().map(|edge| edge.destination.as_str()).collect();
@@ -429,6 +455,17 @@ mod tests {
     }
 
     #[test]
+    fn names_are_those_of_the_manifest() {
+        for (route, shown) in
+            [("ANY /orders/**", "/orders/**"), ("/a b", "/a b"), ("pkg.Service/Call", "pkg.Service/Call")]
+        {
+            assert_eq!(path_of(route.to_owned()), shown);
+        }
+        assert_eq!(shown_name("weft-gateway".to_owned()), "gateway");
+        assert_eq!(shown_name("weft-gateway-2".to_owned()), "weft-gateway-2");
+    }
+
+    #[test]
     fn grpc_outcomes_count_by_their_own_code() {
         for (status, grpc, expected) in
             [("200", "0", false), ("200", "5", false), ("200", "14", true), ("", "", true), ("502", "", true)]
@@ -440,22 +477,22 @@ mod tests {
     #[test]
     fn hostile_reports_cost_a_bounded_number_of_series_and_nothing_else() {
         let mut edges = Edges::default();
-        edges.observe("x-1", &report(vec![]), at(0));
+        edges.observe("x-1", "orders", &report(vec![]), at(0));
         let many =
             (0..SERIES_MAX + 7).map(|n| sample("catalog", &n.to_string(), "200", [1, 0, 0, 0])).collect();
-        edges.observe("x-1", &report(many), at(1));
+        edges.observe("x-1", "orders", &report(many), at(1));
         assert_eq!((edges.series, edges.dropped()), (SERIES_MAX, 7));
         let mut odd = sample("catalog", "/", "200", [u64::MAX; 4]);
         odd.labels.push("dangling".to_owned());
         let mut short = odd.clone();
         short.buckets.pop();
         let mut edges = Edges::default();
-        edges.observe("x-1", &report(vec![]), at(0));
-        edges.observe("x-1", &report(vec![odd, short]), at(1));
+        edges.observe("x-1", "orders", &report(vec![]), at(0));
+        edges.observe("x-1", "orders", &report(vec![odd, short]), at(1));
         assert_eq!(edges.table(at(1))[0].figures.calls, u64::MAX);
         let mut unsorted = report(vec![sample("catalog", "/", "200", [1; 4])]);
         unsorted.families[0].bounds = vec![1.0, f64::NAN, 0.5];
-        edges.observe("y-1", &unsorted, at(1));
-        assert!(!edges.instances["y-1"].contains_key(&series_of(&unsorted.families[0].samples[0])));
+        edges.observe("y-1", "orders", &unsorted, at(1));
+        assert!(!edges.instances["y-1"].contains_key(&series_of("orders", &unsorted.families[0].samples[0])));
     }
 }

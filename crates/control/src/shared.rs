@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) started_unix_ms: u64,
     pub(crate) data_dir: PathBuf,
     pub(crate) addresses: OnceLock<Addresses>,
+    /// Where the plans at the start wanted metrics to be served.
+    metrics_wanted: OnceLock<Option<String>>,
     hub: Mutex<Hub>,
     reports: Mutex<Reports>,
     edges: Mutex<Edges>,
@@ -110,6 +112,7 @@ impl Shared {
             build,
             data_dir,
             addresses: OnceLock::new(),
+            metrics_wanted: OnceLock::new(),
             hub: Mutex::new(hub),
             reports: Mutex::default(),
             edges: Mutex::default(),
@@ -178,7 +181,14 @@ impl Shared {
         }
         let edge = self.edge_of(&plans)?;
         let kept = serde_json::to_vec(&plans);
-        let changed = self.hub().publish(plans, edge)?;
+        let (changed, metrics) = {
+            let mut hub = self.hub();
+            let changed = hub.publish(plans, edge)?;
+            (changed, hub.published().and_then(|published| published.metrics().map(str::to_owned)))
+        };
+        if self.metrics_wanted.get_or_init(|| metrics.clone()) != &metrics {
+            tracing::warn!("`observe.metrics` changed: where metrics are served changes at the next start");
+        }
         if let Ok(bytes) = kept
             && let Err(error) = store::replace(&self.data_dir.join(PLANS_FILE), &bytes, Durable::Yes)
         {
@@ -293,7 +303,7 @@ impl Shared {
 
     pub(crate) fn reported(&self, caller: &Caller, report: Report, now: Tick) {
         let kept = lock(&self.reports).keep(&caller.instance, &caller.service, report);
-        lock(&self.edges).observe(&caller.instance, &kept, now);
+        lock(&self.edges).observe(&caller.instance, &caller.service, &kept, now);
     }
 
     pub(crate) fn edges(&self) -> Vec<Edge> {

@@ -3,9 +3,7 @@
 //! Says `{"ready":true,…}` with its addresses on standard output once it listens. Under the supervisor (recognised by
 //! inherited sockets) the end of standard input is the supervisor's end, and control's too.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _, Write as _};
-use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,7 +102,6 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     let range = Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 3600);
     if range.contains(&life) { Ok(life) } else { Err("an identity lives 10s to 7d".to_owned()) }
 }
-
 
 /// Creates the data directory for its owner only.
 fn make_private(path: &Path) -> anyhow::Result<()> {

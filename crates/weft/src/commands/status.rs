@@ -67,7 +67,7 @@ fn text_of(status: &SystemStatus, now_unix_s: u64) -> String {
         let _ = writeln!(text, "metrics  http://{metrics}/metrics");
     }
     let mut table = Table::new(&["SERVICE", "INSTANCE", "STATE", "PLAN", "ISOLATION", "IDENTITY", "ADDRESS"]);
-    for gateway in &status.gateway {
+    if let Some(gateway) = &status.gateway {
         for one in &gateway.instances {
             row(&mut table, "gateway", one, now_unix_s);
         }
