@@ -164,6 +164,15 @@ impl Writer<'_> {
         }
     }
 
+    /// Completes when whoever reads it gave up, as far as this side can tell (see [`Reader::gone`]).
+    pub(crate) async fn gone(&mut self) {
+        match self {
+            Writer::Http2(writer) => writer.gone().await,
+            Writer::GrpcWeb(writer) => Box::pin(writer.gone()).await,
+            Writer::Http1(_) | Writer::Nobody => std::future::pending().await,
+        }
+    }
+
     /// Ends the body and sends what is held.
     pub(crate) async fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
         match self {
@@ -208,12 +217,13 @@ impl<'a> Responder<'a> {
         }
     }
 
-    /// Sends an interim head (103). HTTP/2 clients are not told: few understand it, and none needs it.
+    /// Sends an interim head (103).
     pub(crate) async fn interim(&mut self, head: &Head) -> Result<(), BodyError> {
         match self {
             Responder::Http1(responder) => responder.interim(head).await,
             Responder::GrpcWeb(responder) => Box::pin(responder.inner().interim(head)).await,
-            Responder::Http2(_) | Responder::Nobody => Ok(()),
+            Responder::Http2(responder) => responder.interim(head),
+            Responder::Nobody => Ok(()),
         }
     }
 
@@ -298,7 +308,13 @@ async fn copy(
                 Some(piece) => piece,
                 None => {
                     writer.flush().await.map_err(Broken::Writing)?;
-                    next.await
+                    let mut gone = pin!(writer.gone());
+                    // A silent stream is noticed to have lost its reader, too, not only at the next byte.
+                    let first = poll_fn(|cx| match next.as_mut().poll(cx) {
+                        Poll::Ready(piece) => Poll::Ready(Some(piece)),
+                        Poll::Pending => gone.as_mut().poll(cx).map(|()| None),
+                    });
+                    first.await.ok_or(Broken::Writing(BodyError::Gone))?
                 }
             }
         };

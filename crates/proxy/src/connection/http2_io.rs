@@ -109,6 +109,15 @@ impl Http2Writer {
         Ok(())
     }
 
+    /// Completes when the peer resets the stream.
+    pub(crate) async fn gone(&mut self) {
+        if self.ended {
+            return std::future::pending().await;
+        }
+        // An error here means that the connection is gone, which is the same to us.
+        let _ = poll_fn(|cx| self.send.poll_reset(cx)).await;
+    }
+
     pub(crate) fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
@@ -255,6 +264,12 @@ impl Http2Responder {
         self.started = true;
         let send = self.respond.send_response(response, bodiless).map_err(|_| BodyError::Gone)?;
         Ok(Http2Writer::new(send, bodiless))
+    }
+
+    /// Sends an interim head.
+    pub(crate) fn interim(&mut self, head: &Head) -> Result<(), BodyError> {
+        let response = write_response(head, BodyLength::None, None);
+        self.respond.send_informational(response).map_err(|_| BodyError::Gone)
     }
 
     /// Completes when the client resets the stream.

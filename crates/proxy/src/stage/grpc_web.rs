@@ -226,6 +226,10 @@ pub(crate) struct WebWriter<'a> {
 }
 
 impl WebWriter<'_> {
+    pub(crate) async fn gone(&mut self) {
+        self.wire.gone().await;
+    }
+
     pub(crate) async fn data(&mut self, piece: Piece<'_>) -> Result<(), BodyError> {
         if self.spell.base64.is_none() {
             return self.wire.data(piece).await;

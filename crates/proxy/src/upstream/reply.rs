@@ -1,5 +1,8 @@
 //! The answer of an upstream: heads until the final one, then a body, whatever protocol it speaks.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use h2::client::ResponseFuture;
@@ -84,11 +87,26 @@ async fn http1<'a>(mut reply: Http1Reply<'a>, head: &mut Head) -> Result<Answer<
     })
 }
 
-async fn http2<'a>(response: ResponseFuture, head: &mut Head) -> Result<Answer<'a>, NoAnswer> {
-    let response = response.await.map_err(|error| no_answer(&error))?;
-    let (parts, recv) = response.into_parts();
-    http2_io::read_response(&parts, head)
-        .map_err(|_| NoAnswer { outcome: Outcome::NoResponse, code: Code::UpstreamProtocol })?;
+async fn http2<'a>(mut response: ResponseFuture, head: &mut Head) -> Result<Answer<'a>, NoAnswer> {
+    let unreadable = || NoAnswer { outcome: Outcome::NoResponse, code: Code::UpstreamProtocol };
+    let came = poll_fn(|cx| match response.poll_informational(cx) {
+        Poll::Ready(Some(Ok(interim))) => Poll::Ready(Ok((interim.into_parts().0, None))),
+        // No interim head yet, or none any more: then it is the final one that comes, or why it does not.
+        _ => Pin::new(&mut response).poll(cx).map_ok(|whole| {
+            let (parts, recv) = whole.into_parts();
+            (parts, Some(recv))
+        }),
+    });
+    let (parts, recv) = came.await.map_err(|error| no_answer(&error))?;
+    http2_io::read_response(&parts, head).map_err(|_| unreadable())?;
+    let Some(recv) = recv else {
+        // HTTP/2 has no 101 (RFC 9113, 8.6), and passed on to HTTP/1.1 it would change the protocol.
+        if head.status() == 101 {
+            return Err(unreadable());
+        }
+        let kind = AnswerKind::Interim(Reply::Http2(response));
+        return Ok(Answer { declared: None, kind, reusable: true, announced: None });
+    };
     let (length, declared) = http2_io::body_length(head, &recv);
     let declared = declared.filter(|_| length == BodyLength::None);
     let kind = AnswerKind::Final(Reader::Http2(Http2Reader::new(recv, length)));

@@ -364,9 +364,9 @@ pub(crate) fn listen(kind: ListenerKind) -> (SocketAddr, Listener) {
 pub(crate) fn counted(report: &control::Report, family: &str, labels: &[(&str, &str)]) -> f64 {
     let samples = report.families.iter().filter(|one| one.name == family).flat_map(|one| &one.samples);
     let has = |sample: &&control::Sample| {
-        labels.iter().all(|(name, value)| {
-            sample.labels.chunks(2).any(|pair| pair[0] == *name && pair[1] == *value)
-        })
+        labels
+            .iter()
+            .all(|(name, value)| sample.labels.chunks(2).any(|pair| pair[0] == *name && pair[1] == *value))
     };
     // A histogram's value is its sum of seconds; what is counted is its buckets.
     #[expect(clippy::cast_precision_loss, reason = "a test counts little")]
@@ -377,4 +377,18 @@ pub(crate) fn counted(report: &control::Report, family: &str, labels: &[(&str, &
             false => sample.buckets.iter().sum::<u64>() as f64,
         })
         .sum()
+}
+
+/// Bytes without a pattern, the same ones each time.
+pub(crate) fn noise(count: usize) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(count as u64);
+    std::iter::repeat_with(|| rng.u8(..)).take(count).collect()
+}
+
+/// Tells two bodies apart.
+pub(crate) fn checksum(bytes: &[u8]) -> String {
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{sum:016x}")
 }

@@ -11,8 +11,8 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::within;
 use super::wire::Io;
+use super::within;
 
 /// A client's connection.
 pub(crate) struct Client {
@@ -37,9 +37,8 @@ impl Answer {
     /// Status and message of gRPC, from the trailers or from an answer that is nothing else.
     pub(crate) fn grpc(&self) -> (i32, String) {
         let from = if self.trailers.contains_key("grpc-status") { &self.trailers } else { &self.fields };
-        let text = |name: &str| {
-            from.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
-        };
+        let text =
+            |name: &str| from.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
         (text("grpc-status").parse().unwrap_or(-1), text("grpc-message"))
     }
 

@@ -101,7 +101,8 @@ impl Wire {
 
     /// More bytes into the buffer; false at the end of the stream.
     async fn more(&mut self) -> bool {
-        let mut space = [0; 64 * 1024];
+        // On the heap: futures of tests are moved about on small stacks.
+        let mut space = vec![0; 64 * 1024];
         match within("read", self.io.read(&mut space)).await {
             Ok(0) | Err(_) => false,
             Ok(count) => {
