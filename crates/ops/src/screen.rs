@@ -83,7 +83,8 @@ pub struct Screen<W> {
     names: usize,
     pending: String,
     table: Table,
-    drawn: Option<Vec<String>>,
+    /// Rows of the terminal that the table covers.
+    drawn: usize,
     dirty: bool,
 }
 
@@ -91,7 +92,7 @@ impl<W: Write> Screen<W> {
     /// An empty screen on `out`.
     pub fn new(out: W, mode: Mode) -> Self {
         let table = Table::default();
-        Self { out, mode, names: 7, pending: String::new(), table, drawn: None, dirty: false }
+        Self { out, mode, names: 7, pending: String::new(), table, drawn: 0, dirty: false }
     }
 
     /// The names that will come, so that they are padded alike from the beginning.
@@ -201,7 +202,7 @@ impl<W: Write> Screen<W> {
             all.push_str(line);
             all.push('\n');
         }
-        self.drawn = Some(lines);
+        self.drawn = lines.iter().map(|line| height(line, columns)).sum();
         self.out.write_all(all.as_bytes())?;
         self.out.flush()
     }
@@ -226,11 +227,17 @@ impl<W: Write> Screen<W> {
     }
 
     fn erase(&mut self) -> String {
-        match self.drawn.take().map(|lines| lines.len()) {
-            None | Some(0) => String::new(),
-            Some(lines) => format!("\x1b[{lines}F\x1b[J"),
+        match std::mem::take(&mut self.drawn) {
+            0 => String::new(),
+            rows => format!("\x1b[{rows}F\x1b[J"),
         }
     }
+}
+
+/// Rows that a line of ours covers: a link is never cut, so that it can be followed, and may be longer than a row.
+fn height(line: &str, columns: usize) -> usize {
+    let letters = neutral(line, false).chars().count();
+    letters.div_ceil(columns.max(1)).max(1)
 }
 
 /// The same name has the same colour in every run.
@@ -253,11 +260,7 @@ fn draw(table: &Table, rows_max: usize, columns: usize, colour: bool) -> Vec<Str
     lines.push(String::new());
     lines.push(paint("1", &cut(&table.title, columns)));
     for (name, address) in &table.addresses {
-        lines.push(format!(
-            "  {} {}",
-            paint("2", &format!("{name:<8}")),
-            cut(address, columns.saturating_sub(11))
-        ));
+        lines.push(format!("  {} {address}", paint("2", &format!("{name:<8}"))));
     }
     lines.push(String::new());
     let width = |of: fn(&Row) -> usize, least: usize| table.rows.iter().map(of).fold(least, usize::max);
@@ -365,6 +368,19 @@ mod tests {
         assert!(lines.len() <= 12, "{}", lines.len());
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
         assert!(lines.last().unwrap().contains("more"));
+    }
+
+    #[test]
+    fn a_link_is_whole_and_counted_as_the_rows_that_it_covers() {
+        let link = format!("http://127.0.0.1:7700/#token={}", "a".repeat(64));
+        let addresses = vec![("console".to_owned(), link.clone())];
+        let table = Table { title: "t".into(), addresses, rows: vec![row("api", "ready")] };
+        let lines = draw(&table, 20, 60, true);
+        assert!(lines.iter().any(|line| line.contains(&link)));
+        let mut screen = Screen::new(Vec::new(), Mode::Live { colour: true });
+        screen.table(table);
+        screen.flush(Some((24, 60))).unwrap();
+        assert_eq!(screen.drawn, lines.len() + 1);
     }
 
     #[test]

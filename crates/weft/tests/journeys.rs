@@ -9,6 +9,7 @@ mod journeys {
     mod check;
     mod deny;
     mod hello;
+    mod keep;
     mod protocols;
     mod reload;
     mod restart;
