@@ -159,6 +159,14 @@ pub(super) fn encode(who: &Who, spans: &[Finished]) -> Bytes {
     Request { resource_spans }.encode_to_vec().into()
 }
 
+/// Names of the spans in an encoded request.
+#[cfg(test)]
+pub(super) fn names(body: &[u8]) -> Vec<String> {
+    let request = Request::decode(body).unwrap();
+    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+    scopes.flat_map(|scope| scope.spans).map(|span| span.name).collect()
+}
+
 impl From<&Finished> for Span {
     fn from(span: &Finished) -> Span {
         let context = &span.context;
