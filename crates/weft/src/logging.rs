@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -34,20 +34,20 @@ pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
         .context("logging was started twice")
 }
 
-/// A filter as `--log-level` takes it.
+/// A filter as `--log-level` takes it. Each part is looked at here: `Targets` reads a bare word that is no level as the name
+/// of a module, all of which is logged, and a slip in `info` must not do that.
 fn parse(filter: &str) -> anyhow::Result<Targets> {
-    let targets: Targets = filter.parse().with_context(|| {
-        format!("`--log-level {filter}` is neither a level nor a list like `info,weft_proxy=debug`")
-    })?;
-    // A bare word that is no level would be read as the name of a module, all of which is logged: a typo of `info` must not
-    // do that.
-    let misread = targets.iter().find(|(target, _)| !filter.contains(&format!("{target}=")));
-    if let Some((target, _)) = misread {
-        anyhow::bail!(
-            "`--log-level {filter}`: `{target}` is not a level; there are error, warn, info, debug, trace and off"
-        );
+    for part in filter.split(',') {
+        let (module, level) =
+            part.rsplit_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+        if module.is_some_and(str::is_empty) || level.parse::<LevelFilter>().is_err() || level.is_empty() {
+            anyhow::bail!(
+                "`--log-level {filter}`: `{part}` is neither a level (error, warn, info, debug, trace, off) nor a module \
+                 with one, like `weft_proxy=debug`"
+            );
+        }
     }
-    Ok(targets)
+    Ok(filter.parse()?)
 }
 
 #[cfg(test)]

@@ -72,11 +72,11 @@ impl Admin {
 
     /// Sends a value.
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
-        self.ask("POST", path, Some(serde_json::to_string(body)?))
+        self.ask("POST", path, Some(&serde_json::to_string(body)?))
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<String>) -> anyhow::Result<T> {
-        let answer = self.exchange(method, path, body.as_deref().unwrap_or_default()).with_context(|| {
+    fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<&str>) -> anyhow::Result<T> {
+        let answer = self.exchange(method, path, body.unwrap_or_default()).with_context(|| {
             format!("control does not answer at {}; was it killed? `weft up` starts it again", self.address)
         })?;
         let (status, text) = split(&answer).context("control's answer is not HTTP")?;

@@ -23,7 +23,8 @@ pub(crate) struct Args {
 
 /// Runs the command. Exit status 1 where something is not as it should be.
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
-    let admin = Admin::find(&args.place.data_dir(common)?)?;
+    let Args { place } = args;
+    let admin = Admin::find(&place.data_dir(common)?)?;
     let status: SystemStatus = admin.get("/v1/status")?;
     match common.output {
         Output::Json => super::manifest::print_json(&serde_json::to_value(&status)?)?,

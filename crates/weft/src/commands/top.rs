@@ -30,10 +30,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
-    let data_dir = args.place.data_dir(common)?;
+    let Args { once, routes, place } = args;
+    let data_dir = place.data_dir(common)?;
     let terminal = std::io::stdout().is_terminal();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let once = args.once || (common.output == Output::Text && !terminal);
+    let once = once || (common.output == Output::Text && !terminal);
     runtime.block_on(async {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
@@ -44,7 +45,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
             // Found anew each time: a control that restarts may have another port.
             let edges = Admin::find(&data_dir).and_then(|admin| admin.get::<Vec<Edge>>("/v1/edges"));
             match edges {
-                Ok(edges) => show(&edges, common.output, args.routes, once)?,
+                Ok(edges) => show(&edges, common.output, routes, once)?,
                 Err(error) if once => return Err(error),
                 Err(error) => show_error(&error, common.output)?,
             }
