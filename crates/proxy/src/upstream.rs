@@ -34,6 +34,9 @@ use crate::resilience::budget::Budget;
 use crate::resilience::limit::{Bulkhead, Entry, Full, Key, Place, Ticket};
 use crate::timer::Timer;
 
+/// So long requests wait for somebody to call, from when the last one left.
+const ABSENCE_MAX: Duration = Duration::from_secs(3);
+
 /// A service that this worker calls.
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
@@ -45,7 +48,9 @@ pub(crate) struct Upstream {
     endpoints: RefCell<HashMap<EndpointId, Rc<Endpoint>>>,
     /// Whether a list of endpoints was ever taken in.
     pub(crate) known: Cell<bool>,
-    learned: Notify,
+    /// Since when nobody takes requests.
+    absent_since: Cell<Option<Tick>>,
+    appeared: Notify,
 }
 
 /// One entry of an endpoint list, resolved to an address.
@@ -77,7 +82,7 @@ impl Listed {
 
 impl Upstream {
     /// An upstream without endpoints.
-    pub(crate) fn new(plan: &UpstreamPlan, id: NameId) -> Self {
+    pub(crate) fn new(plan: &UpstreamPlan, id: NameId, now: Tick) -> Self {
         let resilience = &plan.resilience;
         Upstream {
             name: plan.name.as_str().into(),
@@ -88,7 +93,8 @@ impl Upstream {
             waiting: RefCell::new(HashMap::new()),
             endpoints: RefCell::new(HashMap::new()),
             known: Cell::new(false),
-            learned: Notify::new(),
+            absent_since: Cell::new(Some(now)),
+            appeared: Notify::new(),
         }
     }
 
@@ -108,9 +114,8 @@ impl Upstream {
 
     /// Takes in a new list of endpoints.
     pub(crate) fn update(&self, listed: &[Listed], now: Tick) {
-        if !self.known.replace(true) {
-            self.learned.notify_waiters();
-        }
+        self.known.set(true);
+        self.note_absence(listed, now);
         let keys: Vec<String> =
             listed.iter().map(|one| format!("{}@{}", one.instance, one.address)).collect();
         let members: Vec<Member<'_>> = listed
@@ -132,11 +137,26 @@ impl Upstream {
         }
     }
 
-    /// Waits until a list of endpoints was taken in.
-    pub(crate) async fn until_known(&self) {
-        let learned = self.learned.notified();
-        if !self.known.get() {
-            learned.await;
+    fn note_absence(&self, listed: &[Listed], now: Tick) {
+        let somebody = listed.iter().any(|one| one.readiness != Readiness::Unready);
+        if somebody {
+            self.absent_since.set(None);
+            self.appeared.notify_waiters();
+        } else if self.absent_since.get().is_none() {
+            self.absent_since.set(Some(now));
+        }
+    }
+
+    /// While nobody takes requests: waits for somebody, at most until `until` and never longer than [`ABSENCE_MAX`] after
+    /// the last one left. So a restart of the only instance costs its callers a moment and no request, and an upstream
+    /// that stays away costs nobody any time.
+    pub(crate) async fn until_present(&self, timer: &Timer, until: Tick) {
+        loop {
+            let appeared = self.appeared.notified();
+            let Some(since) = self.absent_since.get() else { return };
+            if timer.limit(until.min(since + ABSENCE_MAX), appeared).await.is_none() {
+                return;
+            }
         }
     }
 

@@ -281,7 +281,7 @@ impl Worker {
                 upstream.reconfigure(plan, self.timer.now());
                 Rc::clone(upstream)
             }
-            None => Rc::new(Upstream::new(plan, self.names().intern(&plan.name))),
+            None => Rc::new(Upstream::new(plan, self.names().intern(&plan.name), self.timer.now())),
         };
         kept.insert(key, Rc::clone(&upstream));
         upstream
@@ -313,7 +313,7 @@ impl Worker {
         }
         let reach = Reach::Url { tls: false, host: host.to_owned(), port: Some(port), prefix: String::new() };
         let plan = plain_plan(&format!("{host}:{port}"), reach, Protocol::Http);
-        let upstream = Rc::new(Upstream::new(&plan, self.names().intern("external")));
+        let upstream = Rc::new(Upstream::new(&plan, self.names().intern("external"), self.timer.now()));
         self.look_up(&upstream, false, host, Some(port));
         let callee = Rc::new(Callee {
             upstream,

@@ -32,9 +32,6 @@ use crate::upstream::pool::{Endpoint, Http1Client};
 use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
 use crate::worker::{Callee, CalleeKind, Worker};
 
-/// So long a request waits for the first list of instances.
-const LIST_WAIT: Duration = Duration::from_secs(3);
-
 /// Field with which a sidecar marks a refusal that it made before its service was asked: any request may go elsewhere.
 pub(crate) const UNPROCESSED: &str = "weft-unprocessed";
 
@@ -90,12 +87,8 @@ async fn admitted(
     transform::depart(job.route, job.callee, request.head)
         .map_err(|error| Ended::new(Code::BadPath, error.to_string()))?;
     upstream.budget.borrow_mut().count_request(job.worker.timer.now());
-    if !upstream.known.get() {
-        // This process has just started: its plan is there, the list of instances comes in a moment.
-        let until = job.limits.head.at().min(job.worker.timer.now() + LIST_WAIT);
-        job.worker.timer.limit(until, upstream.until_known()).await;
-    }
     loop {
+        upstream.until_present(&job.worker.timer, job.limits.head.at()).await;
         let now = job.worker.timer.now();
         let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| job.too_late())?;
         let flight = upstream.pick(now, &mut job.worker.rng.borrow_mut(), &attempts.ask);
@@ -705,8 +698,6 @@ pub(crate) async fn tunnel(
 
 /// An endpoint of a host whose name may still have to be looked up.
 async fn next_flight(worker: &Rc<Worker>, callee: &Rc<Callee>, until: Tick) -> Option<InFlight> {
-    let until = until.min(worker.timer.now() + LIST_WAIT);
-    let looked_up = worker.timer.limit(until, callee.upstream.until_known());
-    looked_up.await?;
+    callee.upstream.until_present(&worker.timer, until).await;
     callee.upstream.pick(worker.timer.now(), &mut worker.rng.borrow_mut(), &Ask::default())
 }
