@@ -19,12 +19,36 @@ pub mod service;
 mod system;
 pub mod websocket;
 
-pub use system::{Manifest, Run, System, run};
+pub use system::{Manifest, Run, System, build, run};
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up. Nothing is measured with it: it only ends what hangs.
 pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Where a program that nobody here wrote is, if this machine has it.
+///
+/// # Panics
+/// It is missing in continuous integration (`CI` is set): a test must not be skipped there without a word.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "the harness asks where it runs")]
+    let (path, tools) = (std::env::var("PATH").unwrap_or_default(), std::env::var("WEFT_TEST_TOOLS"));
+    let mut folders: Vec<PathBuf> = tools.iter().map(PathBuf::from).collect();
+    folders.extend(std::env::split_paths(&path));
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    let must = std::env::var_os("CI").is_some();
+    assert!(found.is_some() || !must, "{name} is not here: `cargo xtask servers` installs it");
+    if found.is_none() {
+        skipped(name);
+    }
+    found
+}
+
+#[expect(clippy::print_stderr, reason = "what is not tested is said")]
+fn skipped(name: &str) {
+    eprintln!("SKIPPED: {name} is not here; `cargo xtask servers` installs it");
+}
 
 /// Between two questions of [`until`].
 const PAUSE: Duration = Duration::from_millis(5);

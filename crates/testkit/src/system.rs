@@ -22,12 +22,20 @@ const LINES_MAX: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct Manifest {
     text: String,
+    beside: Option<PathBuf>,
 }
 
 impl Manifest {
     /// A manifest as written in a test.
     pub fn new(text: &str) -> Self {
-        Self { text: text.to_owned() }
+        Self { text: text.to_owned(), beside: None }
+    }
+
+    /// With copies of the files of a folder beside it.
+    #[must_use]
+    pub fn beside(mut self, folder: &Path) -> Self {
+        self.beside = Some(folder.to_owned());
+        self
     }
 }
 
@@ -111,6 +119,9 @@ impl System {
         let folder = new_folder(&weft);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (edge, metrics) = (local(ports::free()), local(ports::free()));
+        if let Some(files) = &manifest.beside {
+            copy(files, &folder).expect("the files beside the manifest can be copied");
+        }
         write_manifest(&weft, &folder, manifest, edge, metrics);
         let mut child = Command::new(&weft)
             .args(["up", "--output", "json"])
@@ -187,7 +198,12 @@ impl System {
         let run = self.weft(&["status", "--output", "json"]);
         let status = run.json();
         // 1 says that something asks for attention, as `weft check` does.
-        assert!(matches!(run.status, Some(0 | 1)) && status.is_object(), "weft status: {}{}", run.out, run.err);
+        assert!(
+            matches!(run.status, Some(0 | 1)) && status.is_object(),
+            "weft status: {}{}",
+            run.out,
+            run.err
+        );
         status
     }
 
@@ -332,25 +348,44 @@ fn new_folder(weft: &Path) -> PathBuf {
     folder
 }
 
+/// Copies files and folders, but not what a run leaves behind.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let (entry, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        if entry.is_file() {
+            std::fs::copy(&entry, to.join(name))?;
+        } else if name != ".weft" && name != "target" {
+            std::fs::create_dir_all(to.join(&name))?;
+            copy(&entry, &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// The executable `testkit-service`, built if that is necessary.
 ///
 /// # Panics
 /// It cannot be built.
-#[expect(clippy::expect_used, reason = "a harness ends the test")]
 fn service(weft: &Path) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let profile = weft.parent().expect("the executable is in cargo's target folder");
-        let target = profile.parent().expect("the executable is in cargo's target folder");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--locked", "--package", "weft-testkit", "--bin", "testkit-service"]);
-        cargo.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        let built = cargo.status().expect("cargo can be started");
-        assert!(built.success(), "testkit-service cannot be built");
-        profile.join("testkit-service")
-    };
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| build(weft, "weft-testkit", "testkit-service")).clone()
+}
+
+/// An executable of the workspace, built if that is necessary, in the way in which `weft` was.
+///
+/// # Panics
+/// It cannot be built.
+#[expect(clippy::expect_used, reason = "a harness ends the test")]
+pub fn build(weft: &Path, package: &str, executable: &str) -> PathBuf {
+    let profile = weft.parent().expect("the executable is in cargo's target folder");
+    let target = profile.parent().expect("the executable is in cargo's target folder");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--package", package, "--bin", executable]);
+    cargo.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().expect("cargo can be started");
+    assert!(built.success(), "{executable} cannot be built");
+    profile.join(executable)
 }

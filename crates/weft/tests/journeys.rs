@@ -8,6 +8,8 @@ mod journeys {
     mod break_it;
     mod check;
     mod deny;
+    mod examples;
+    mod grpc;
     mod hello;
     mod keep;
     mod protocols;
