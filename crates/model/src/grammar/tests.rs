@@ -1,3 +1,5 @@
+//! The table's own tests: what each form takes, and what is said of anything else.
+
 use std::collections::HashSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Findings as people and programs see them, whatever the span.
+
 use super::*;
 use crate::code::Code;
 use crate::finding::FileId;

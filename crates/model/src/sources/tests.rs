@@ -1,3 +1,5 @@
+//! Files, includes and overlays: what is merged, and what is refused.
+
 use std::collections::BTreeMap;
 
 use super::*;

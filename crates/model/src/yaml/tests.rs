@@ -1,3 +1,5 @@
+//! The strict subset of YAML: what becomes a tree, and what becomes a finding.
+
 use super::*;
 
 fn tree(text: &str) -> Node {
