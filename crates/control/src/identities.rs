@@ -24,6 +24,8 @@ use crate::hub::Caller;
 
 /// How long a token waits for its process to start.
 const TOKEN_TTL: Duration = Duration::from_secs(10 * 60);
+/// How often keys and certificates are looked at where none of them is short-lived.
+const MAINTAIN_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// The store's name of the registry.
 const REGISTRY: &str = "enrolment";
 
@@ -121,7 +123,7 @@ impl Identities {
         let issued = authority.issue(&key.request()?, &SpiffeId::of_control(domain), lifetime, now)?;
         let own = MeshIdentity::from_issued(&key, &issued.chain, &trust, now)?;
         let tls = MeshTls::new(Arc::clone(&own), trust, clock)?;
-        let own_renewal = renew_at(issued.not_before, issued.not_after, 0.5);
+        let own_renewal = renew_at(now, issued.not_after, 0.5);
         let inner = Mutex::new(Inner { authority, enrolment, store, edge: None, own_renewal });
         Ok((Self { inner, tls, own, key, lifetime, clock: clock.clone() }, warning))
     }
@@ -275,7 +277,7 @@ impl Identities {
             let id = SpiffeId::of_control(inner.authority.trust_domain());
             let issued = inner.authority.issue(&self.key.request()?, &id, self.lifetime, now)?;
             self.own.replace(&self.key, &issued.chain, self.tls.trust(), now)?;
-            inner.own_renewal = renew_at(issued.not_before, issued.not_after, 0.5);
+            inner.own_renewal = renew_at(now, issued.not_after, 0.5);
         }
         Ok(told)
     }
@@ -293,9 +295,14 @@ impl Identities {
         let issued = inner.authority.issue_edge(request.der(), names, self.lifetime, now)?;
         let cert_pem = issued.chain.iter().map(|der| pem(der)).collect();
         let pair = EdgePair { cert_pem, key_pem: key.serialize_pem() };
-        let renewal = renew_at(issued.not_before, issued.not_after, 0.5);
+        let renewal = renew_at(now, issued.not_after, 0.5);
         inner.edge = Some(Edge { names: names.to_vec(), pair: pair.clone(), renewal });
         Ok(pair)
+    }
+
+    /// How often [`Identities::maintain`] is to be called: a small part of the shortest life that it watches over.
+    pub(crate) fn maintain_interval(&self) -> Duration {
+        (self.lifetime / 10).clamp(Duration::from_secs(1), MAINTAIN_INTERVAL_MAX)
     }
 
     /// Whether the pair of the edge should be made anew.

@@ -30,8 +30,6 @@ pub const CONTROL_FILE: &str = "control.json";
 pub const TOKEN_FILE: &str = "admin.token";
 /// How often what depends on time alone is looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// How often keys and certificates are looked at.
-const MAINTAIN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What control is started with.
 pub struct Settings {
@@ -214,11 +212,12 @@ fn first_plans(
 async fn keep_time(shared: &Shared) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let interval = shared.identities.maintain_interval();
     let mut maintained = shared.now();
     loop {
         ticks.tick().await;
         shared.tick();
-        if shared.now().since(maintained) >= MAINTAIN_INTERVAL {
+        if shared.now().since(maintained) >= interval {
             maintained = shared.now();
             shared.maintain();
         }

@@ -79,6 +79,8 @@ pub struct Settings {
     pub mine: BTreeMap<String, SocketAddr>,
     /// Where admin API and console listen if that is free.
     pub admin: SocketAddr,
+    /// Life of the identities that control issues.
+    pub identity_lifetime: Duration,
     /// Threads of the gateway that accept.
     pub cores: usize,
     /// How to show.

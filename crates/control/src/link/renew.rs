@@ -1,7 +1,7 @@
 //! Keeps an identity fresh: a new certificate for the same key at about half of its life, and after its end if need be.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use weft_model::wire::{Issued, RenewRequest};
 use weft_stdx::clock::Clock;
@@ -34,7 +34,11 @@ impl Renewing {
     /// Renews for ever.
     pub(super) async fn run(mut self, plane: Arc<dyn DataPlane>) {
         loop {
-            self.until_due().await;
+            // Half of the life that is left, not of the whole: a certificate counts from a while before it was issued, and
+            // of a very short one that while is most.
+            let current = self.identity.current();
+            let due = renew_at(self.clock.wall(), current.not_after, self.rng.fraction());
+            self.until(due).await;
             let mut failed = 0_u32;
             while let Err(status) = self.renew(&*plane).await {
                 failed = failed.saturating_add(1);
@@ -44,9 +48,7 @@ impl Renewing {
         }
     }
 
-    async fn until_due(&mut self) {
-        let current = self.identity.current();
-        let due = renew_at(current.not_before, current.not_after, self.rng.fraction());
+    async fn until(&self, due: SystemTime) {
         loop {
             let left = due.duration_since(self.clock.wall()).unwrap_or_default();
             if left.is_zero() {

@@ -68,6 +68,8 @@ impl<W: Write> Supervisor<W> {
         let mut arguments: Vec<OsString> = vec!["control".into(), "--file".into()];
         arguments.push(self.settings.manifest.clone().into());
         arguments.extend(["--data-dir".into(), self.data_dir.path().into()]);
+        let lifetime = weft_stdx::units::show_duration(self.settings.identity_lifetime).to_string();
+        arguments.extend(["--identity-lifetime".into(), lifetime.into()]);
         let spawn = Spawn { sockets: Some(&sockets), ..self.role(arguments) };
         self.spawn(unit, &spawn);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use weft_control::reload::{Loaded, Manifest as _};
@@ -30,6 +31,8 @@ pub(crate) struct Asked {
     pub(crate) mine: BTreeMap<String, SocketAddr>,
     /// Where admin API and console listen.
     pub(crate) admin: SocketAddr,
+    /// Life of identities.
+    pub(crate) identity_lifetime: Duration,
     /// How to show.
     pub(crate) mode: Mode,
 }
@@ -39,7 +42,7 @@ const QUIET: &str = "info";
 
 /// Everything that the supervisor is started with.
 pub(crate) fn settings(asked: Asked) -> anyhow::Result<Settings> {
-    let Asked { place, overlay, data_dir, log_level, mine, admin, mode } = asked;
+    let Asked { place, overlay, data_dir, log_level, mine, admin, identity_lifetime, mode } = asked;
     let manifest_dir = std::path::absolute(&place.folder)?;
     let manifest = manifest_dir.join(&place.main);
     let compiler = Compiler { place, overlay: overlay.clone() };
@@ -58,6 +61,7 @@ pub(crate) fn settings(asked: Asked) -> anyhow::Result<Settings> {
         environment: std::env::vars_os().collect(),
         mine,
         admin,
+        identity_lifetime,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         mode,
         compile: Arc::new(compile),

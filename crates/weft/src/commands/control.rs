@@ -97,7 +97,8 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn lifetime(text: &str) -> Result<Duration, String> {
+/// The life of identities, as an argument.
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     let life = weft_stdx::units::parse_duration(text).map_err(|error| error.to_string())?;
     let range = Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 3600);
     if range.contains(&life) { Ok(life) } else { Err("an identity lives 10s to 7d".to_owned()) }

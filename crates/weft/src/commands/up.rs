@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use weft_ops::screen::Mode;
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// Where the admin API and the console listen; a free port is taken where it is in use. Loopback only.
     #[arg(long, value_name = "ADDR", default_value_t = supervisor::ADMIN)]
     admin: SocketAddr,
+    /// Life of the identities that are issued; they are renewed at half of it.
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = super::control::lifetime)]
+    identity_lifetime: Duration,
 }
 
 fn mine(text: &str) -> Result<(String, SocketAddr), String> {
@@ -68,6 +72,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         log_level: common.log_level.clone(),
         mine,
         admin: args.admin,
+        identity_lifetime: args.identity_lifetime,
         mode,
     })?;
     // The processes that are started ask to be told when this thread dies.
