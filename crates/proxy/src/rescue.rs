@@ -66,17 +66,25 @@ pub(crate) fn answer(ended: &Ended, grpc: bool, request_id: &str, head: &mut Hea
 }
 
 fn grpc_fields(ended: &Ended, head: &mut Head) -> Result<Vec<u8>, HeadError> {
-    let mut message = format!("{} {}", ended.code.as_str(), ended.code.name());
-    if !ended.detail.is_empty() {
-        let _ = write!(message, ": {}", ended.detail);
-    }
     head.push_known(Known::ContentType, b"application/grpc")?;
-    head.push_known(Known::GrpcStatus, ended.code.grpc_status().unwrap_or(2).to_string().as_bytes())?;
-    head.push_known(Known::GrpcMessage, percent_encode(&message).as_bytes())?;
+    grpc_trailers(ended, head)?;
     if let Some(seconds) = ended.retry_after_s.or(ended.code.retry_after_s()) {
         head.push_known(Known::GrpcRetryPushbackMs, (u64::from(seconds) * 1000).to_string().as_bytes())?;
     }
     Ok(Vec::new())
+}
+
+/// Status and message of gRPC, where the answer had already begun.
+///
+/// # Errors
+/// The head has no room.
+pub(crate) fn grpc_trailers(ended: &Ended, head: &mut Head) -> Result<(), HeadError> {
+    let mut message = format!("{} {}", ended.code.as_str(), ended.code.name());
+    if !ended.detail.is_empty() {
+        let _ = write!(message, ": {}", ended.detail);
+    }
+    head.push_known(Known::GrpcStatus, ended.code.grpc_status().unwrap_or(2).to_string().as_bytes())?;
+    head.push_known(Known::GrpcMessage, percent_encode(&message).as_bytes())
 }
 
 fn problem(ended: &Ended, status: u16, request_id: &str, head: &mut Head) -> Result<Vec<u8>, HeadError> {

@@ -17,6 +17,7 @@ use crate::head::{Head, HeadError, Known, Method};
 use crate::metrics::Meter;
 use crate::rescue::{self, Ended, is_grpc};
 use crate::stream::Stream;
+use crate::upstream::connect;
 use crate::worker::{Phase, Worker};
 
 /// Streams that the client has reset and whose state is kept, at most; more end the connection (CVE-2023-44487).
@@ -34,8 +35,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(if edge { 100 } else { 1000 })
-        .initial_window_size(if edge { 64 * 1024 } else { 1024 * 1024 })
-        .initial_connection_window_size(if edge { 1024 * 1024 } else { 4 * 1024 * 1024 })
+        .initial_window_size(if edge { 64 * 1024 } else { connect::STREAM_WINDOW_BYTES })
+        // As much as all streams together, so that those whose reader is slow hold up no other.
+        .initial_connection_window_size(if edge { 100 * 64 * 1024 } else { connect::CONNECTION_WINDOW_BYTES })
         .max_header_list_size(if edge { 32 * 1024 } else { 64 * 1024 })
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)

@@ -519,9 +519,26 @@ impl Passing<'_, '_, '_> {
             }
             Ok(()) if progress.complete.get() => Carried::Passed(Fate::Keep, Left::Done),
             Ok(()) => Carried::Passed(Fate::Close, Left::Done),
+            Err(ended) if request.grpc && told_in_trailers(&ended, &mut writer).await => {
+                record.grpc = ended.code.grpc_status();
+                record.code = Some(ended.code);
+                record.detail = ended.detail;
+                Carried::Passed(Fate::Close, Left::Done)
+            }
             Err(ended) => Carried::Ended(ended),
         }
     }
+}
+
+/// Ends an answer of gRPC that broke off with trailers that say why, where somebody is there to read them. Elsewhere an
+/// answer that breaks off is cut.
+async fn told_in_trailers(ended: &Ended, writer: &mut Writer<'_>) -> bool {
+    if ended.code == Code::DownstreamGone || !matches!(writer, Writer::Http2(_) | Writer::GrpcWeb(_)) {
+        return false;
+    }
+    let mut trailers = Head::new();
+    trailers.start_trailers();
+    rescue::grpc_trailers(ended, &mut trailers).is_ok() && writer.end(Some(&trailers)).await.is_ok()
 }
 
 /// Tells the client that the protocol changes; its connection and ours carry bytes from now on.

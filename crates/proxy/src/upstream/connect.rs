@@ -22,10 +22,11 @@ pub(crate) const HTTP2: &[u8] = b"h2";
 /// Bytes of a `tcp` service between two sidecars.
 pub(crate) const TCP: &[u8] = b"weft-tcp";
 
-/// Window of one stream: the mesh is fast and near, its memory bounded by the limit of open requests.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Window of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Window of one stream: at a millisecond between two sidecars it carries 256 MiB a second.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Window of a connection: a thousand streams, as many as the limit of open requests lets through by default. Were it
+/// smaller, a few whose reader is slow would hold up all others; what it may cost in memory is bounded by the streams.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1000 * STREAM_WINDOW_BYTES;
 /// A shared connection is asked so often whether anybody is still there,
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// and given up when no answer comes for so long.

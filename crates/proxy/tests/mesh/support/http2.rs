@@ -9,9 +9,9 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
-use super::wire::Io;
+use super::wire::{Io, connect};
 use super::within;
 
 /// A client's connection.
@@ -59,7 +59,7 @@ impl Answer {
 impl Client {
     /// Cleartext with prior knowledge.
     pub(crate) async fn to(address: SocketAddr) -> Self {
-        Client::over(within("connect", TcpStream::connect(address)).await.unwrap()).await
+        Client::over(connect(address).await).await
     }
 
     pub(crate) async fn over(io: impl Io + 'static) -> Self {
@@ -232,7 +232,7 @@ pub(crate) fn trailers(status: i32) -> HeaderMap {
     trailers
 }
 
-/// A service that speaks HTTP/2 without TLS. Returns its port.
+/// A service that speaks HTTP/2 without TLS and answers probes by itself. Returns its port.
 pub(crate) async fn service<F, R>(handle: F) -> u16
 where
     F: Fn(Call) -> R + Send + Sync + 'static,
@@ -249,7 +249,13 @@ where
                 let Ok(mut connection) = h2::server::handshake(socket).await else { return };
                 while let Some(Ok((request, respond))) = connection.accept().await {
                     let (head, body) = request.into_parts();
-                    tokio::spawn(handle(Call { head, body, respond }));
+                    let call = Call { head, body, respond };
+                    if call.path() == "/grpc.health.v1.Health/Check" {
+                        // SERVING
+                        tokio::spawn(call.reply(&[8, 1]));
+                    } else {
+                        tokio::spawn(handle(call));
+                    }
                 }
             });
         }

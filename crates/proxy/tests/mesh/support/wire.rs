@@ -74,7 +74,7 @@ impl Message {
 impl Wire {
     /// Connects.
     pub(crate) async fn to(address: SocketAddr) -> Self {
-        Wire::new(within("connect", TcpStream::connect(address)).await.unwrap())
+        Wire::new(connect(address).await)
     }
 
     pub(crate) fn new(io: impl Io + 'static) -> Self {
@@ -235,6 +235,13 @@ impl Wire {
     pub(crate) async fn get(&mut self, path: &str) -> Message {
         self.ask(format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n\r\n")).await
     }
+}
+
+/// A connection on which small writes leave at once.
+pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
+    let socket = within("connect", TcpStream::connect(address)).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
 }
 
 /// One `GET` on a connection of its own.
