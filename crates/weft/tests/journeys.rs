@@ -11,7 +11,8 @@ mod journeys {
     mod examples;
     mod grpc;
     mod hello;
-    mod keep;
+    mod identity;
+    mod mine;
     mod protocols;
     mod reload;
     mod restart;

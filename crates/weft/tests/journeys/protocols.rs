@@ -1,9 +1,10 @@
 //! What goes through gateway and mesh, and comes out as it went in.
 
 use std::io;
+use std::process::Command;
 
 use weft_testkit::http::{self, Client, Request};
-use weft_testkit::{Manifest, System, websocket};
+use weft_testkit::{Manifest, System, tool, websocket};
 
 use super::{ONE, WEFT};
 
@@ -130,4 +131,20 @@ gateway:
     assert!(told.text().contains("GET /hello HTTP/1.1"), "{}", told.text());
     assert!(system.interrupt().success());
     system.assert_nothing_left();
+}
+
+#[test]
+fn http2_of_another_make_passes_with_and_without_tls() {
+    let Some(h2load) = tool("h2load") else { return };
+    for (scheme, tls) in [("http", ""), ("https", "\n  tls: auto")] {
+        let manifest = ONE.replace("gateway:", &format!("gateway:{tls}"));
+        let mut system = System::up(WEFT, &Manifest::new(&manifest));
+        let url = format!("{scheme}://{}/echo", system.edge);
+        let output = Command::new(&h2load).args(["-n", "400", "-c", "4", "-m", "10", &url]).output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(out.contains("400 succeeded, 0 failed, 0 errored, 0 timeout"), "{url}: {out}");
+        assert!(out.contains("Application protocol: h2"), "{url}: {out}");
+        assert!(system.interrupt().success());
+        system.assert_nothing_left();
+    }
 }

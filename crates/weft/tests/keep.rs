@@ -1,4 +1,6 @@
 //! Start processes that run away, under the keeper: nothing of them survives, whatever ends first.
+//!
+//! A program of its own beside the journeys: those adopt and count every process below them, these make some that run away.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -7,7 +9,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use rustix::process::Signal;
 use weft_testkit::{processes, until};
 
-use super::WEFT;
+/// The executable under test.
+const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 
 /// A child that starts a grandchild in a session of its own which does not care for SIGTERM, and loses track of it.
 const RUNAWAY: &str = "setsid sh -c 'trap \"\" TERM; echo away $$ >&2; while :; do sleep 1000; done' & \
