@@ -265,6 +265,7 @@ mod tests {
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut promtool) = started else {
+            assert!(std::env::var_os("CI").is_none(), "continuous integration installs what this test needs");
             eprintln!(
                 "NOT CHECKED: promtool is not installed, so nothing says that Prometheus accepts the metrics"
             );
