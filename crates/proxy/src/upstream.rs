@@ -178,8 +178,12 @@ impl Upstream {
             Entry::Refused { retry_after, why } => {
                 let name = &self.name;
                 let detail = match why {
-                    Full::Queue => format!("as many requests as the limit of `{name}` allows are open and queued"),
-                    Full::Deadline => format!("a place toward `{name}` would come free only after the deadline"),
+                    Full::Queue => {
+                        format!("as many requests as the limit of `{name}` allows are open and queued")
+                    }
+                    Full::Deadline => {
+                        format!("a place toward `{name}` would come free only after the deadline")
+                    }
                 };
                 let mut ended = Ended::new(Code::Overloaded, detail);
                 ended.retry_after_s = u32::try_from(retry_after.as_secs()).ok();

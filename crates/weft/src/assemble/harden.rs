@@ -15,7 +15,8 @@ pub(crate) fn harden() {
         tracing::warn!(%error, "this process can still leave a core file");
     }
     let files = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
+    {
         tracing::warn!(%error, "the limit of open files stays where it is");
     }
 }

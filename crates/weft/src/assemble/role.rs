@@ -75,8 +75,7 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
         limits: Limits::default(),
         name_server: None,
     };
-    let (engine, exporter, exported) =
-        super::traces::engine_with_exporter(bootstrap.id.service(), config)?;
+    let (engine, exporter, exported) = super::traces::engine_with_exporter(bootstrap.id.service(), config)?;
     let settings =
         Settings { bootstrap, data_dir: start.data_dir.clone(), build: build(), clock: clock.clone() };
     let link = tokio::select! {
@@ -398,7 +397,7 @@ impl Plane {
                 self.engine.set_edge_tls(None);
             }
             (Some(certificate), Some(tls)) => {
-                tls.replace(&[certificate]).map_err(|error| error.to_string())?
+                tls.replace(&[certificate]).map_err(|error| error.to_string())?;
             }
             (Some(certificate), None) => {
                 let tls = EdgeTls::new(&[certificate], &self.clock).map_err(|error| error.to_string())?;

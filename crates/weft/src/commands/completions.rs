@@ -15,6 +15,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 #[expect(clippy::unnecessary_wraps, reason = "all commands have one shape")]
+#[expect(clippy::needless_pass_by_value, reason = "all commands have one shape")]
 pub(crate) fn run(_common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     clap_complete::generate(args.shell, &mut crate::Cli::command(), "weft", &mut std::io::stdout());
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
+#[expect(clippy::needless_pass_by_value, reason = "all commands have one shape")]
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let place = Place::find(common, None)?;
     let compiled = weft_model::compile(&place.files(), &place.main, common.env.as_deref(), &environment());

@@ -23,6 +23,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
+#[expect(clippy::needless_pass_by_value, reason = "all commands have one shape")]
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     crate::logging::start(&common.log_level)?;
     let mut bound = BTreeMap::new();
