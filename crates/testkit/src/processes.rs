@@ -49,6 +49,13 @@ fn command(pid: u32) -> String {
     String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ")
 }
 
+/// Whether a process was started with this variable, as far as it lets itself be looked at.
+pub fn has_variable(pid: u32, name: &str, value: &str) -> bool {
+    let wanted = format!("{name}={value}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+}
+
 /// Sends a signal; whether there was somebody to get it.
 pub fn signal(pid: u32, signal: Signal) -> bool {
     let pid = Pid::from_raw(pid.cast_signed());
@@ -66,9 +73,11 @@ pub fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// Takes note of the end of adopted children.
-pub fn reap() {
-    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+/// Takes note of the end of these, where they were adopted. Of no others: somebody else may be waiting for those.
+pub fn reap(adopted: &[Process]) {
+    for pid in adopted.iter().filter_map(|process| Pid::from_raw(process.pid.cast_signed())) {
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use serde_json::Value;
 use crate::processes::{self, Process};
 use crate::{LIMIT, ports};
 
+/// Variable by which the processes of a system are known; services get it, too.
+const MARK: &str = "TESTKIT_SYSTEM";
 /// Lines that are kept of what a system says.
 const LINES_MAX: usize = 100_000;
 
@@ -84,6 +86,8 @@ pub struct System {
     child: Child,
     heard: Arc<Heard>,
     ended: bool,
+    /// What ran below the supervisor when its end was asked for.
+    family: Vec<Process>,
     /// One system at a time in a test process: two would measure each other.
     _alone: MutexGuard<'static, ()>,
 }
@@ -127,6 +131,7 @@ impl System {
             .args(["up", "--output", "json"])
             .args(words)
             .current_dir(&folder)
+            .env(MARK, &folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -137,7 +142,8 @@ impl System {
         let err = child.stderr.take().expect("standard error is a pipe");
         listen(out, &heard);
         listen(err, &heard);
-        Self { edge, metrics, weft, folder, child, heard, ended: false, _alone: alone }
+        let family = Vec::new();
+        Self { edge, metrics, weft, folder, child, heard, ended: false, family, _alone: alone }
     }
 
     /// Waits until the whole system serves.
@@ -231,6 +237,7 @@ impl System {
     /// # Panics
     /// It does not end within the limit.
     pub fn interrupt(&mut self) -> ExitStatus {
+        self.family = processes::below(self.child.id());
         processes::signal(self.child.id(), Signal::INT);
         self.wait_end()
     }
@@ -240,6 +247,7 @@ impl System {
     /// # Panics
     /// It does not end within the limit.
     pub fn kill_supervisor(&mut self) -> ExitStatus {
+        self.family = processes::below(self.child.id());
         processes::kill(self.child.id());
         self.wait_end()
     }
@@ -262,11 +270,19 @@ impl System {
     pub fn assert_nothing_left(&self) {
         // Whatever lost its parent fell to this process.
         crate::until("nothing survives", || {
-            processes::reap();
-            processes::below(std::process::id()).is_empty().then_some(())
+            processes::reap(&self.family);
+            self.left().is_empty().then_some(())
         });
         let free = std::net::TcpListener::bind(self.edge);
         assert!(free.is_ok(), "somebody still listens at {}", self.edge);
+    }
+
+    /// What is left of the system below this process, where other tests may have children, too.
+    fn left(&self) -> Vec<Process> {
+        let mark = self.folder.display().to_string();
+        let mut left = processes::below(std::process::id());
+        left.retain(|one| self.family.contains(one) || processes::has_variable(one.pid, MARK, &mark));
+        left
     }
 
     /// All that the system said, for a person.
@@ -288,10 +304,11 @@ impl Drop for System {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        for process in family {
+        let left: Vec<Process> = family.into_iter().chain(self.left()).collect();
+        for process in &left {
             processes::kill(process.pid);
         }
-        processes::reap();
+        processes::reap(&left);
         if !failed {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
