@@ -4,6 +4,9 @@
 //! changes of a service replaces its instances one for one: the new one is well before the old one is told to leave, on
 //! another port if need be.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
