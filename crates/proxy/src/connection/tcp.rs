@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use weft_model::code::Code;
+use weft_model::plan::Protocol;
 
 use crate::buffer::Buffer;
 use crate::connection::Conn;
@@ -97,12 +98,14 @@ pub(crate) async fn inbound(worker: &Rc<Worker>, conn: &Rc<Conn>, down: Stream) 
     let (Some((plan, _)), Some(local)) = (active.compiled.sidecar(), &active.local) else { return };
     let caller = authorize::caller(conn);
     // A line that lists endpoints is about requests; a stream of bytes has none to compare.
-    let allowed = plan
+    // As bytes, a caller could tell a service that speaks HTTP that it is somebody else.
+    let takes_bytes = plan.inbound.protocol == Protocol::Tcp;
+    let declared = plan
         .inbound
         .allow
         .iter()
         .any(|line| (line.caller == caller || line.caller == "*") && line.endpoints.is_empty());
-    if !allowed {
+    if !(takes_bytes && declared) {
         return refuse(worker, Code::NotAllowed, caller);
     }
     match open(worker, local).await {

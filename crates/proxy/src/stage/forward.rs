@@ -697,6 +697,10 @@ pub(crate) async fn tunnel(
     responder: &mut Responder<'_>,
     record: &mut Record,
 ) -> Result<Fate, Ended> {
+    if !matches!(responder, Responder::Http1(_)) {
+        let detail = "a tunnel takes a whole connection: ask for it by HTTP/1.1";
+        return Err(Ended::new(Code::MethodNotSupported, detail));
+    }
     let flight = next_flight(worker, callee, limits.head.at()).await;
     let endpoint = flight.as_ref().and_then(InFlight::endpoint).cloned();
     let endpoint = endpoint.ok_or_else(|| Ended::new(Code::NameNotFound, callee.plan.name.clone()))?;

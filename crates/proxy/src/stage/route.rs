@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use weft_model::code::Code;
-use weft_model::plan::{ActionPlan, RoutePlan};
+use weft_model::plan::{ActionPlan, Protocol, RoutePlan};
 
 use crate::compiled::{Compiled, Found};
 use crate::connection::{Conn, Entry};
@@ -107,6 +107,11 @@ fn weighted(worker: &Worker, active: &Active, targets: &[(usize, u32)]) -> Optio
 
 fn inbound(active: &Active, head: &Head) -> Result<Decision, Ended> {
     let callee = active.local.as_ref().ok_or(Code::NotReady)?;
+    if let Some((plan, _)) = active.compiled.sidecar()
+        && plan.inbound.protocol == Protocol::Tcp
+    {
+        return Err(Ended::new(Code::NotAllowed, format!("`{}` takes bytes, not requests", plan.service)));
+    }
     if matches!(head.method(), Method::Connect | Method::Trace) {
         return Err(Ended::new(Code::MethodNotSupported, head.method_str()));
     }

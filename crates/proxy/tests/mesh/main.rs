@@ -6,4 +6,7 @@
 mod grpc;
 mod http1;
 mod http2;
+mod proxy;
+mod routing;
 mod support;
+mod tcp;
