@@ -61,7 +61,7 @@ impl Exporter {
         let (sender, spans) = mpsc::channel(QUEUE_SPANS_MAX);
         let (wanted, seen) = watch::channel(Wanted::default());
         let export = Export {
-            queue: Queue { spans, wanted: seen, batch: Vec::new() },
+            queue: Queue { spans, wanted: seen, plan: None, batch: Vec::new() },
             resource,
             tally: Tally::default(),
             rng: Rng::from_process(),
@@ -154,11 +154,17 @@ impl Export {
             let body = message::encode(&self.resource, &self.queue.batch);
             let mut step = 0;
             loop {
-                let sent = self.queue.unless_changed(outside.deliver(plan, body.clone())).await;
-                let Some(sent) = sent else { return };
+                // The end waits for an attempt that is under way: its spans would be sent twice.
+                let sent = tokio::select! {
+                    biased;
+                    () = self.queue.replaced() => return,
+                    sent = outside.deliver(plan, body.clone()) => sent,
+                };
                 let Some(pause) = self.settle(plan, sent, step) else { break };
-                if self.queue.unless_changed(outside.sleep(pause)).await.is_none() {
-                    return;
+                tokio::select! {
+                    biased;
+                    () = self.queue.changed() => return,
+                    () = outside.sleep(pause) => {}
                 }
                 step += 1;
             }
@@ -171,11 +177,11 @@ impl Export {
         let spans = self.queue.batch.len() as u64;
         let (notice, pause) = match sent {
             Ok(accepted) => (self.tally.delivered(now, accepted), None),
-            Err(Failed::Never { why }) => (self.tally.refused(now, spans, why), None),
+            Err(Failed::Never { why }) => (self.tally.refused(now, spans, &why), None),
             Err(Failed::Later { why, pause }) => {
                 let backoff = self.rng.backoff(BACKOFF.0, BACKOFF.1, step);
                 let pause = pause.map_or(backoff, |pause| pause.clamp(BACKOFF.0, PAUSE_MAX));
-                (self.tally.delayed(now, why), Some(pause))
+                (self.tally.delayed(now, &why), Some(pause))
             }
         };
         self.say(plan, notice);
@@ -193,7 +199,9 @@ impl Export {
             let now = self.clock.now();
             let notice = match outside.deliver(plan, body).await {
                 Ok(accepted) => self.tally.delivered(now, accepted),
-                Err(Failed::Later { why, .. } | Failed::Never { why }) => self.tally.refused(now, spans, why),
+                Err(Failed::Later { why, .. } | Failed::Never { why }) => {
+                    self.tally.refused(now, spans, &why)
+                }
             };
             self.say(plan, notice);
             self.queue.batch.clear();
@@ -228,73 +236,75 @@ impl Export {
 struct Queue {
     spans: mpsc::Receiver<Span>,
     wanted: watch::Receiver<Wanted>,
+    /// What is in force here.
+    plan: Option<TracesPlan>,
     /// Taken out of the queue, not yet received by the other side.
     batch: Vec<Span>,
 }
 
 impl Queue {
+    /// Puts in force what is wanted.
     fn wanted(&mut self) -> Wanted {
         // Without a handle nobody can say anything any more: it is over.
-        let finish = self.wanted.has_changed().is_err() || self.spans.is_closed();
-        let mut wanted = self.wanted.borrow_and_update().clone();
-        wanted.finish |= finish;
+        let over = self.wanted.has_changed().is_err() || self.spans.is_closed();
+        let mut wanted = self.wanted.borrow().clone();
+        wanted.finish |= over;
+        self.plan.clone_from(&wanted.plan);
         wanted
+    }
+
+    /// Completes when something else is wanted than what is in force, the end included.
+    async fn changed(&mut self) {
+        let Queue { wanted, plan, .. } = self;
+        // An error says that no handle is left, which is a change, too.
+        let _ = wanted.wait_for(|wanted| wanted.finish || wanted.plan != *plan).await;
+    }
+
+    /// Completes when spans are to go elsewhere.
+    async fn replaced(&mut self) {
+        let Queue { wanted, plan, .. } = self;
+        if wanted.wait_for(|wanted| wanted.plan != *plan).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for spans; false when something else is wanted, or nobody is left who hands spans over.
+    async fn receive(&mut self) -> bool {
+        let room = BATCH_SPANS_MAX - self.batch.len();
+        let Queue { spans, wanted, plan, batch } = self;
+        tokio::select! {
+            biased;
+            _ = wanted.wait_for(|wanted| wanted.finish || wanted.plan != *plan) => false,
+            count = spans.recv_many(batch, room) => count > 0,
+        }
     }
 
     /// Drops spans: they belong to callers who record, here nobody does.
     async fn discard(&mut self) {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.wanted.changed() => return,
-                count = self.spans.recv_many(&mut self.batch, BATCH_SPANS_MAX) => {
-                    self.batch.clear();
-                    if count == 0 {
-                        return;
-                    }
-                }
-            }
+        self.batch.clear();
+        while self.receive().await {
+            self.batch.clear();
         }
     }
 
     /// Waits for a full batch, or for the first span of one to be old enough.
     async fn gather(&mut self, outside: &impl Outside) -> Woken {
-        let Queue { spans, wanted, batch } = self;
-        if batch.is_empty() {
-            tokio::select! {
-                biased;
-                _ = wanted.changed() => return Woken::Changed,
-                count = spans.recv_many(batch, BATCH_SPANS_MAX) => {
-                    if count == 0 {
-                        return Woken::Changed;
-                    }
-                }
-            }
+        if self.batch.is_empty() && !self.receive().await {
+            return Woken::Changed;
         }
         let mut old = std::pin::pin!(outside.sleep(BATCH_AGE));
-        while batch.len() < BATCH_SPANS_MAX {
-            let room = BATCH_SPANS_MAX - batch.len();
+        while self.batch.len() < BATCH_SPANS_MAX {
             tokio::select! {
                 biased;
-                _ = wanted.changed() => return Woken::Changed,
-                count = spans.recv_many(batch, room) => {
-                    if count == 0 {
-                        return Woken::Batch;
+                more = self.receive() => {
+                    if !more {
+                        return Woken::Changed;
                     }
                 }
                 () = &mut old => return Woken::Batch,
             }
         }
         Woken::Batch
-    }
-
-    /// What a future comes to, or `None` when something else is wanted before.
-    async fn unless_changed<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            _ = self.wanted.changed() => None,
-            output = future => Some(output),
-        }
     }
 
     /// Fills the batch with what is there; false when nothing is.

@@ -48,7 +48,7 @@ impl Tally {
     pub(super) fn delivered(&mut self, now: Tick, accepted: Accepted) -> Option<Notice> {
         let Accepted { rejected, message } = accepted;
         if rejected > 0 {
-            return self.refused(now, rejected, format!("partly refused: {message}"));
+            return self.refused(now, rejected, &format!("partly refused: {message}"));
         }
         if std::mem::take(&mut self.away) {
             return Some(Notice::Again);
@@ -60,19 +60,19 @@ impl Tally {
     }
 
     /// So many spans are lost.
-    pub(super) fn refused(&mut self, now: Tick, spans: u64, why: String) -> Option<Notice> {
+    pub(super) fn refused(&mut self, now: Tick, spans: u64, why: &str) -> Option<Notice> {
         self.dropped += spans;
-        self.why = quoted(&why);
+        self.why = quoted(why);
         if self.may_speak(now) { self.rest() } else { None }
     }
 
     /// A batch has to wait.
-    pub(super) fn delayed(&mut self, now: Tick, why: String) -> Option<Notice> {
+    pub(super) fn delayed(&mut self, now: Tick, why: &str) -> Option<Notice> {
         if !self.may_speak(now) {
             return None;
         }
         self.away = true;
-        Some(Notice::Delayed { why: quoted(&why) })
+        Some(Notice::Delayed { why: quoted(why) })
     }
 
     /// What was dropped and not yet told.
@@ -109,21 +109,21 @@ mod tests {
     #[test]
     fn drops_are_counted_exactly_and_told_once_a_minute() {
         let mut tally = Tally::default();
-        assert_eq!(tally.refused(at(0), 5, "one".into()), dropped(5, "one"));
-        assert_eq!(tally.refused(at(1), 7, "two".into()), None);
-        assert_eq!(tally.refused(at(59), 1, "three".into()), None);
-        assert_eq!(tally.refused(at(60), 2, "four".into()), dropped(10, "four"));
+        assert_eq!(tally.refused(at(0), 5, "one"), dropped(5, "one"));
+        assert_eq!(tally.refused(at(1), 7, "two"), None);
+        assert_eq!(tally.refused(at(59), 1, "three"), None);
+        assert_eq!(tally.refused(at(60), 2, "four"), dropped(10, "four"));
         assert_eq!(tally.rest(), None);
-        tally.refused(at(61), 3, "five".into());
+        tally.refused(at(61), 3, "five");
         assert_eq!(tally.rest(), dropped(3, "five"));
     }
 
     #[test]
     fn a_receiver_that_comes_back_is_told_once() {
         let mut tally = Tally::default();
-        assert!(tally.delayed(at(0), "away".into()).is_some());
-        assert_eq!(tally.delayed(at(30), "away".into()), None);
-        assert!(tally.delayed(at(60), "away".into()).is_some());
+        assert!(tally.delayed(at(0), "away").is_some());
+        assert_eq!(tally.delayed(at(30), "away"), None);
+        assert!(tally.delayed(at(60), "away").is_some());
         assert_eq!(tally.delivered(at(61), Accepted::default()), Some(Notice::Again));
         assert_eq!(tally.delivered(at(62), Accepted::default()), None);
     }

@@ -284,6 +284,21 @@ fn finishing_sends_what_waits_once_and_ends() {
 }
 
 #[test]
+fn finishing_waits_for_the_attempt_that_is_under_way() {
+    in_world(async || {
+        let mut world = World::start(10);
+        world.exporter().set(plan("http://a:1"));
+        world.script.borrow_mut().next.push_back(Does::Hangs);
+        world.hand_over(BATCH_SPANS_MAX);
+        settle().await;
+        world.exporter().finish();
+        settle().await;
+        assert_eq!(world.attempts(), [BATCH_SPANS_MAX], "not a second time");
+        assert!(!world.running.is_finished());
+    });
+}
+
+#[test]
 fn an_exporter_that_nobody_holds_ends() {
     in_world(async || {
         for traced in [false, true] {
