@@ -218,6 +218,7 @@ struct Supervisor<W> {
     edge_tls: bool,
     admin: Option<SocketAddr>,
     metrics: Option<String>,
+    metrics_asked: Option<String>,
     reports: Reports,
     told: mpsc::Sender<Told>,
     asked: mpsc::Sender<Asked>,
@@ -252,6 +253,7 @@ impl<W: Write> Supervisor<W> {
             edge_tls: false,
             admin: None,
             metrics: None,
+            metrics_asked: None,
             reports: Reports { events: events_to, logs: logs_to },
             told: told_to,
             asked: asked_to,
@@ -272,6 +274,7 @@ impl<W: Write> Supervisor<W> {
         self.look_at(plans);
         let metrics = show::metrics_of(plans);
         self.system.add_control(&mut self.machine, metrics.as_deref())?;
+        self.metrics_asked = metrics;
         self.system.apply(&mut self.machine, plans)?;
         let names: Vec<String> = self.system.units().map(|(_, what)| what.label()).collect();
         self.screen.names(names.iter().map(String::as_str).filter(|name| !name.contains('/')));
@@ -588,6 +591,11 @@ impl<W: Write> Supervisor<W> {
             }
         };
         self.look_at(&plans);
+        if show::metrics_of(&plans) != self.metrics_asked {
+            self.metrics_asked = show::metrics_of(&plans);
+            let text = "observe.metrics: another address takes effect with the next `weft up`";
+            self.screen.say("changed", text, serde_json::Value::Null);
+        }
         match self.system.apply(&mut self.machine, &plans) {
             Ok(change) => self.follow(change),
             Err(error) => {
@@ -638,6 +646,9 @@ impl<W: Write> Supervisor<W> {
             return self.stop_all();
         }
         self.screen.say("failed", &text, serde_json::json!({ "name": what.label() }));
+        if self.machine.replaces(unit) && self.try_its_port(unit, &what) {
+            return;
+        }
         self.answer_waiters();
         // A successor that does not come up goes; whom it should replace serves on.
         if let What::Service(instance) = &what
@@ -648,6 +659,26 @@ impl<W: Write> Supervisor<W> {
             self.feed(Event::Leave(unit));
             sidecars.into_iter().for_each(|sidecar| self.feed(Event::Leave(sidecar)));
         }
+    }
+
+    /// A service that cannot be moved to another port even for a restart is restarted where it is.
+    fn try_its_port(&mut self, unit: UnitId, what: &What) -> bool {
+        let change = match self.system.on_its_port(&mut self.machine, unit) {
+            Ok(Some(change)) => change,
+            Ok(None) => return false,
+            Err(error) => {
+                self.screen.say("refused", &error.to_string(), serde_json::Value::Null);
+                return false;
+            }
+        };
+        let text = format!("{}: trying it on its own port, after the end of the one before", what.label());
+        self.screen.say("restart", &text, serde_json::Value::Null);
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.new.contains(&unit)) {
+            let _ = waiter.answers.try_send(Answer::Progress(text.clone()));
+            waiter.new.clone_from(&change.new);
+        }
+        self.follow(change);
+        true
     }
 
     fn failure_of(&self, unit: UnitId, what: &What) -> String {

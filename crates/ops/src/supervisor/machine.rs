@@ -201,6 +201,13 @@ impl Machine {
         }
     }
 
+    /// Makes a unit wait for the end of another that holds what it wants.
+    pub fn wait_for_end(&mut self, id: UnitId, of: UnitId) {
+        if let Some(unit) = self.units.get_mut(&id) {
+            unit.spec.needs.push(Need::Gone(of));
+        }
+    }
+
     /// Takes what happened at `now`, gives what to do, in this order.
     pub fn handle(&mut self, now: Tick, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();

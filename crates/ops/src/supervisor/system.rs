@@ -255,6 +255,44 @@ impl System {
         }
     }
 
+    /// The service `unit` should replace another and did not come up on the port that it was lent: perhaps it listens on the
+    /// one of the manifest whatever it is told. The one before leaves, and a new one takes its place and its port; in between
+    /// there is nobody. `None` where its port is not the reason.
+    ///
+    /// # Errors
+    /// No port is left for its sidecar.
+    pub fn on_its_port(
+        &mut self,
+        machine: &mut Machine,
+        unit: UnitId,
+    ) -> Result<Option<Change>, SystemError> {
+        let found = self.running.iter().find_map(|(key, running)| {
+            let index = running.members.iter().position(|member| member.service == Some(unit))?;
+            let member = running.members.get(index)?.clone();
+            Some((key.clone(), index, running.callees.clone(), member))
+        });
+        let Some((key, index, callees, failed)) = found else { return Ok(None) };
+        let launch = &failed.instance.launch;
+        let (Some(before), Some(port)) = (failed.before.clone(), launch.port) else { return Ok(None) };
+        if failed.instance.told.port == port || before.instance.told.port != port {
+            return Ok(None);
+        }
+        let mut change = Change::default();
+        leave(&failed, &mut change);
+        leave(&before, &mut change);
+        let instance = Arc::new(self.instance(launch, &callees, port, false, None)?);
+        let sidecar = self.add_sidecar(machine, &instance, Vec::new());
+        let service = self.add_service(machine, &instance, &BTreeSet::new(), Vec::new());
+        for (service, old) in service.into_iter().zip(before.service) {
+            machine.wait_for_end(service, old);
+        }
+        change.new.extend(service.into_iter().chain([sidecar]));
+        if let Some(place) = self.running.get_mut(&key).and_then(|running| running.members.get_mut(index)) {
+            *place = Member { instance, before: None, sidecar, service };
+        }
+        Ok(Some(change))
+    }
+
     /// A unit is gone: forgets it, and frees its port once nobody uses it any more.
     pub fn forget(&mut self, unit: UnitId) {
         let gone = self.what.remove(&unit);

@@ -185,6 +185,22 @@ fn a_restart_lends_another_port_and_the_next_one_gives_it_back() {
 }
 
 #[test]
+fn who_cannot_be_moved_to_another_port_gets_its_own_after_the_end_of_the_one_before() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut world = World::up(&format!("  users: {{ run: users, port: {port} }}\n"), &[]);
+    let change = world.system.restart(&mut world.machine, Some("users"), false).unwrap();
+    let service = change.new.iter().copied().find(|unit| world.name(*unit) == "users-2").unwrap();
+    let change = world.system.on_its_port(&mut world.machine, service).unwrap().unwrap();
+    assert_eq!(change.new.len(), 2);
+    change.events.into_iter().for_each(|event| world.feed(event));
+    world.gone.sort();
+    assert_eq!(world.gone, ["users-1", "users-1/sidecar", "users-2", "users-2/sidecar"]);
+    assert_eq!((world.told("users-3").port, world.started.last().unwrap().as_str()), (port, "users-3"));
+    let (_, services) = world.system.of_instance("users-3");
+    assert!(world.system.on_its_port(&mut world.machine, services[0]).unwrap().is_none(), "it has it");
+}
+
+#[test]
 fn each_role_can_be_restarted_on_the_same_sockets() {
     let mut world = World::up(TWO, &[]);
     let (edge, told) = (world.system.edge(), world.told("users-1"));
