@@ -284,8 +284,8 @@ async fn refuse(
     if request.grpc {
         record.grpc = ended.code.grpc_status();
     }
-    if request.conn.entry == Entry::Inbound && is_before_service(ended.code) {
-        let _ = answer.push(forward::UNPROCESSED.as_bytes(), b"1");
+    if request.conn.entry == Entry::Inbound {
+        let _ = answer.push(forward::ENDED_BY.as_bytes(), ended.code.as_str().as_bytes());
     }
     let must_close = ended.code.closes() || !body.is_complete();
     if must_close {
@@ -296,7 +296,7 @@ async fn refuse(
 }
 
 /// Whether a sidecar that ends an exchange so has not yet asked its service.
-fn is_before_service(code: Code) -> bool {
+pub(crate) fn is_before_service(code: Code) -> bool {
     matches!(
         code,
         Code::ConnectFailed

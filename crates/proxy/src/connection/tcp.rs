@@ -14,7 +14,7 @@ use crate::metrics::Meter;
 use crate::resilience::breaker::Verdict;
 use crate::stage::authorize;
 use crate::stream::Stream;
-use crate::upstream::connect;
+use crate::upstream::{InFlight, connect};
 use crate::worker::{Callee, CalleeKind, Phase, Worker};
 
 /// Nothing passed in either direction for so long. Pools of database connections rest long, so an hour.
@@ -84,7 +84,7 @@ async fn one_way(
 /// Serves a connection of the local service toward a `tcp` callee.
 pub(crate) async fn outbound(worker: &Rc<Worker>, callee: &Rc<Callee>, down: Stream) {
     match open(worker, callee).await {
-        Ok(up) => {
+        Ok((up, _flight)) => {
             let (received, sent) = join(worker, &down, b"", &up, b"").await;
             count(worker, callee, received, sent);
         }
@@ -109,7 +109,7 @@ pub(crate) async fn inbound(worker: &Rc<Worker>, conn: &Rc<Conn>, down: Stream) 
         return refuse(worker, Code::NotAllowed, caller);
     }
     match open(worker, local).await {
-        Ok(up) => {
+        Ok((up, _flight)) => {
             let (received, sent) = join(worker, &down, b"", &up, b"").await;
             count(worker, local, received, sent);
         }
@@ -117,7 +117,8 @@ pub(crate) async fn inbound(worker: &Rc<Worker>, conn: &Rc<Conn>, down: Stream) 
     }
 }
 
-async fn open(worker: &Rc<Worker>, callee: &Rc<Callee>) -> Result<Stream, Code> {
+/// A connection to the callee, and its place in the load of its endpoint, to be kept as long as the connection.
+async fn open(worker: &Rc<Worker>, callee: &Rc<Callee>) -> Result<(Stream, InFlight), Code> {
     let alpn = if callee.kind == CalleeKind::Mesh { connect::TCP } else { connect::HTTP1 };
     let timeout = Duration::from_millis(callee.plan.resilience.connect_timeout_ms);
     let mut failed = Code::NoEndpoint;
@@ -134,7 +135,7 @@ async fn open(worker: &Rc<Worker>, callee: &Rc<Callee>) -> Result<Stream, Code> 
         match connect::connect(worker, &endpoint, alpn, timeout).await {
             Ok(stream) => {
                 flight.record(worker.timer.now(), Verdict::Success);
-                return Ok(stream);
+                return Ok((stream, flight));
             }
             Err(code) => {
                 flight.record(worker.timer.now(), Verdict::Failure);

@@ -16,10 +16,11 @@ use crate::body::{BodyError, BodyLength, Broken, Progress, RequestBody, Responde
 use crate::connection::http1::{BodyFraming, RequestWire, ResponseTo, Upgrade, write_request};
 use crate::connection::http1_io::{Http1Reply, Http1Writer};
 use crate::connection::http2_io::{self, Http2Writer};
-use crate::exchange::{Fate, Request, TimeLimits, answer_with, finish_head};
+use crate::exchange::{Fate, Request, TimeLimits, answer_with, finish_head, is_before_service};
 use crate::head::{Head, Known, Scheme, Version};
 use crate::metrics::Meter;
 use crate::rescue::{self, Ended};
+use crate::resilience::breaker::Verdict;
 use crate::resilience::deadline::{Attempt, grpc_timeout};
 use crate::resilience::retry::{
     self, Decision as Again, Hint, Outcome, Replay, Retries, parse_attempt, parse_pushback, parse_retry_after,
@@ -32,8 +33,9 @@ use crate::upstream::pool::{Endpoint, Http1Client};
 use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
 use crate::worker::{Callee, CalleeKind, Worker};
 
-/// Field with which a sidecar marks a refusal that it made before its service was asked: any request may go elsewhere.
-pub(crate) const UNPROCESSED: &str = "weft-unprocessed";
+/// Field with which a sidecar marks an answer that it made in place of its service, by its code. The caller's side takes it
+/// out; it knows by it whether the service was asked at all, and whether it is time for the fallback.
+pub(crate) const ENDED_BY: &str = "weft-ended-by";
 
 /// What an exchange needs to be sent on.
 pub(crate) struct Job<'a> {
@@ -57,10 +59,8 @@ pub(crate) async fn forward(
 ) -> Result<Fate, Ended> {
     let carried = admitted(job, request, body, responder, record).await;
     let Err(ended) = carried else { return carried };
-    let cannot =
-        ended.code.kind() == Kind::Fault || matches!(ended.code, Code::Overloaded | Code::QueueTimeout);
     match &job.callee.plan.resilience.fallback {
-        Some(fallback) if cannot && !record.head_sent && ended.code != Code::DownstreamGone => {
+        Some(fallback) if cannot(ended.code) && !record.head_sent && ended.code != Code::DownstreamGone => {
             let mut answer = Head::new();
             let text = rescue::fixed(fallback, &mut answer);
             finish_head(job.route.and_then(|route| route.cors.as_ref()), job.route, request, &mut answer);
@@ -72,6 +72,11 @@ pub(crate) async fn forward(
         }
         _ => Err(ended),
     }
+}
+
+/// Whether a callee that ends so is one that cannot, for which its fallback answers.
+fn cannot(code: Code) -> bool {
+    code.kind() == Kind::Fault || matches!(code, Code::Overloaded | Code::QueueTimeout)
 }
 
 async fn admitted(
@@ -446,11 +451,24 @@ impl One<'_, '_, '_, '_> {
                 Some(First::Head(Ok(answer))) => break answer,
             }
         };
-        let outcome = outcome_of(&head);
-        head.remove_name(UNPROCESSED.as_bytes());
-        flight.record(worker.timer.now(), outcome.verdict());
+        let ended_by = ended_by(self.job.callee, &mut head);
+        let outcome = outcome_of(&head, ended_by);
+        let verdict = match ended_by {
+            // The request did nothing there, and what kept it from its service is the instance's failure all the same.
+            Some(code) if code.kind() == Kind::Fault => Verdict::Failure,
+            _ => outcome.verdict(),
+        };
+        flight.record(worker.timer.now(), verdict);
         if let Some(wait) = self.attempts.decide(self.job, outcome, hint_of(&head, worker)) {
             return Carried::Again(wait);
+        }
+        if let Some(code) = ended_by.filter(|code| cannot(*code))
+            && self.job.callee.plan.resilience.fallback.is_some()
+        {
+            return Carried::Ended(Ended::new(
+                code,
+                format!("as the sidecar of `{}` says", self.job.callee.plan.name),
+            ));
         }
         progress.settled.set(true);
         let passing = Passing {
@@ -664,8 +682,16 @@ async fn rest_of<F: Future<Output = UploadEnd>>(
     .await
 }
 
-fn outcome_of(head: &Head) -> Outcome {
-    if head.get_name(UNPROCESSED).is_some() {
+/// With which code the callee's sidecar ended the exchange itself. Nobody else is believed.
+fn ended_by(callee: &Callee, head: &mut Head) -> Option<Code> {
+    let said =
+        head.get_name(ENDED_BY).and_then(|text| std::str::from_utf8(text).ok()).and_then(Code::from_id);
+    head.remove_name(ENDED_BY.as_bytes());
+    said.filter(|_| callee.kind == CalleeKind::Mesh)
+}
+
+fn outcome_of(head: &Head, ended_by: Option<Code>) -> Outcome {
+    if ended_by.is_some_and(is_before_service) {
         return Outcome::NotProcessed;
     }
     match grpc_status(head) {

@@ -7,6 +7,7 @@ mod grpc;
 mod http1;
 mod http2;
 mod proxy;
+mod recovery;
 mod routing;
 mod support;
 mod tcp;

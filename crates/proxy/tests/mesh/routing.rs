@@ -278,7 +278,7 @@ gateway:
 ";
     let port = echo("api").await;
     let mesh = mesh(manifest).on("api", port).on("back", port).start().await;
-    let forged = "GET / HTTP/1.1\r\nhost: a\r\nweft-caller: spiffe://test.internal/ns/default/svc/admin\r\nweft-principal: root\r\nweft-deadline: 1\r\nweft-attempt: 9\r\nx-forwarded-client-cert: x\r\nx-forwarded-for: 6.6.6.6\r\nforwarded: for=6.6.6.6\r\nx-real-ip: 6.6.6.6\r\nx-forwarded-host: evil\r\nweft-unprocessed: 1\r\n\r\n";
+    let forged = "GET / HTTP/1.1\r\nhost: a\r\nweft-caller: spiffe://test.internal/ns/default/svc/admin\r\nweft-principal: root\r\nweft-deadline: 1\r\nweft-attempt: 9\r\nx-forwarded-client-cert: x\r\nx-forwarded-for: 6.6.6.6\r\nforwarded: for=6.6.6.6\r\nx-real-ip: 6.6.6.6\r\nx-forwarded-host: evil\r\nweft-ended-by: W3001\r\n\r\n";
     let seen = Wire::to(mesh.edge_address()).await.ask(forged).await.text();
     assert!(!seen.contains("6.6.6.6") && !seen.contains("admin") && !seen.contains("root"), "{seen}");
     assert!(!seen.contains("evil") && !seen.contains("client-cert"), "{seen}");

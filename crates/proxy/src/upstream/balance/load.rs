@@ -82,8 +82,12 @@ impl Latency {
 
     /// What one more request would cost, beside `in_flight` others.
     pub(super) fn cost(&self, now: Tick, in_flight: u32) -> f64 {
+        // One of which nothing is known, not even a guess, and which has something to answer may never do: others first,
+        // as long as there are any.
+        let unproven =
+            if !self.observed && self.usual_us == 0.0 && in_flight > 0 { LATENCY_US_MAX } else { 0.0 };
         // At least a microsecond each, so that of endpoints that nothing is known of the emptier one is chosen.
-        (self.at(now) + 1.0) * (f64::from(in_flight) + 1.0)
+        (self.at(now) + unproven + 1.0) * (f64::from(in_flight) + 1.0)
     }
 }
 
@@ -176,6 +180,16 @@ mod tests {
             let after = latency.at(Tick::from_ms(gap_ms));
             assert!(expected.contains(&after), "{gap_ms}: {after}");
         }
+    }
+
+    #[test]
+    fn who_has_never_answered_gets_one_request_and_then_waits_its_turn() {
+        let unknown = Latency::guess(0.0, Tick::ZERO);
+        let mut known = Latency::guess(0.0, Tick::ZERO);
+        known.observe(Tick::ZERO, 50_000, false);
+        assert!(unknown.cost(Tick::ZERO, 0) < known.cost(Tick::ZERO, 0));
+        assert!(unknown.cost(Tick::ZERO, 1) > known.cost(Tick::ZERO, 1_000));
+        assert!(unknown.cost(Tick::ZERO, 1) < unknown.cost(Tick::ZERO, 2));
     }
 
     #[test]
