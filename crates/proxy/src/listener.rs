@@ -9,7 +9,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use weft_model::code::Code;
 use weft_model::plan::Protocol;
-use weft_trust::identity::Identity;
 use weft_trust::mesh::peer_identity;
 use weft_trust::peer::Owner;
 
@@ -164,7 +163,7 @@ async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     let conn = Rc::new(Conn { entry: Entry::Inbound, peer, identity: Some(identity.clone()), tls: true });
     let stream = Stream::from(TlsStream::from(tls));
     tokio::select! {
-        () = revoked(worker, &identity) => {
+        () = worker.until_revoked(Some(&identity)) => {
             worker.stats.borrow_mut().add(Meter::Rejected("revoked"), 1);
         }
         () = async {
@@ -179,20 +178,6 @@ async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
 
 /// Content type of a TLS handshake record (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
-
-/// Completes when the peer's identity is revoked.
-async fn revoked(worker: &Rc<Worker>, identity: &Identity) {
-    let mut epoch = worker.trust_epoch.subscribe();
-    loop {
-        epoch.borrow_and_update();
-        if worker.mesh().is_some_and(|mesh| mesh.trust().is_revoked(identity)) {
-            return;
-        }
-        if epoch.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-    }
-}
 
 /// From the local service: the process at the other end must be one of its own.
 async fn local(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: SocketAddr) {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use weft_model::code::Code;
+use weft_model::code::{Code, Kind};
 use weft_model::plan::{FixedResponse, Origin};
 
 use crate::head::{Head, HeadError, Known, Version};
@@ -52,7 +52,8 @@ pub(crate) fn is_grpc(head: &Head) -> bool {
 
 /// Fills `head` and returns the body for a request that we end ourselves.
 pub(crate) fn answer(ended: &Ended, grpc: bool, request_id: &str, head: &mut Head) -> Vec<u8> {
-    let status = ended.code.status().unwrap_or(500);
+    // A refusal without a status is one of a connection, told to whoever spoke HTTP there all the same.
+    let status = ended.code.status().unwrap_or(if ended.code.kind() == Kind::Refusal { 400 } else { 500 });
     head.start_response(if grpc { 200 } else { status }, Version::Http11);
     let body = if grpc { grpc_fields(ended, head) } else { problem(ended, status, request_id, head) };
     match body {

@@ -11,6 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use weft_trust::identity::Identity;
+use weft_trust::mesh::peer_identity;
 
 /// TLS over TCP, either side.
 pub(crate) type TlsStream = tokio_rustls::TlsStream<TcpStream>;
@@ -41,6 +43,14 @@ impl Stream {
     /// Whether the peer is reached over TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(*self.inner.borrow(), Inner::Tls(_))
+    }
+
+    /// What the peer proved to be, if it is of the mesh.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match &*self.inner.borrow() {
+            Inner::Plain(_) => None,
+            Inner::Tls(tls) => peer_identity(tls.get_ref().1).ok(),
+        }
     }
 
     /// Reads what is there into `space`; 0 bytes is the end of the stream.

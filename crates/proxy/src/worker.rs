@@ -19,7 +19,7 @@ use weft_model::plan::{
 use weft_model::wire;
 use weft_stdx::clock::Clock;
 use weft_stdx::rng::Rng;
-use weft_trust::identity::{SpiffeId, TrustDomain};
+use weft_trust::identity::{Identity, SpiffeId, TrustDomain};
 use weft_trust::mesh::MeshTls;
 use weft_trust::peer::PeerCheck;
 
@@ -97,8 +97,8 @@ pub(crate) struct Worker {
     phase: watch::Sender<Phase>,
     /// True once a plan and the instances of its mesh upstreams are known.
     informed: watch::Sender<bool>,
-    /// Grows when trust changed: inbound connections of revoked peers end.
-    pub(crate) trust_epoch: watch::Sender<u64>,
+    /// Grows when trust changed: connections with revoked peers end.
+    trust_epoch: watch::Sender<u64>,
     /// Connections that are open; read by other threads.
     pub(crate) open: Arc<AtomicUsize>,
     /// Exchanges that came from outside or from the mesh and are not over; read by other threads.
@@ -214,6 +214,21 @@ impl Worker {
                     *now = phase.max(*now);
                     later
                 });
+            }
+        }
+    }
+
+    /// Completes when a peer's identity is revoked; never for a peer that has none.
+    pub(crate) async fn until_revoked(&self, identity: Option<&Identity>) {
+        let Some(identity) = identity else { return std::future::pending().await };
+        let mut epoch = self.trust_epoch.subscribe();
+        loop {
+            epoch.borrow_and_update();
+            if self.mesh().is_some_and(|mesh| mesh.trust().is_revoked(identity)) {
+                return;
+            }
+            if epoch.changed().await.is_err() {
+                return std::future::pending().await;
             }
         }
     }

@@ -33,6 +33,8 @@ pub(crate) async fn join(
     let moved = Cell::new(false);
     let (received, sent) = (Cell::new(0), Cell::new(0));
     let mut phase = worker.watch_phase();
+    // Of the other side the listener takes care.
+    let callee = up.identity();
     let both = async {
         // One direction that breaks ends the other; one that ends cleanly does not.
         let _ = tokio::try_join!(
@@ -51,6 +53,7 @@ pub(crate) async fn join(
     tokio::select! {
         () = both => {}
         () = idle => {}
+        () = worker.until_revoked(callee.as_ref()) => {}
         _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => {}
     }
     (received.get(), sent.get())

@@ -85,6 +85,7 @@ pub(crate) async fn http2(
     timeout: Duration,
 ) -> Result<SendRequest<Bytes>, Code> {
     let stream = connect(worker, endpoint, HTTP2, timeout).await?;
+    let callee = stream.identity();
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
@@ -103,6 +104,7 @@ pub(crate) async fn http2(
             _ = connection => {}
             // Dropping the connection ends its exchanges.
             () = until_silent(&worker, ping) => {}
+            () = worker.until_revoked(callee.as_ref()) => {}
         }
     });
     Ok(send)

@@ -3,11 +3,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod change;
 mod grpc;
+mod grpc_web;
 mod http1;
 mod http2;
+mod identity;
 mod proxy;
 mod recovery;
 mod routing;
+mod seen;
 mod support;
 mod tcp;

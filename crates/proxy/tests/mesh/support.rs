@@ -5,6 +5,7 @@
 //! plans, endpoints and trust.
 
 pub(crate) mod http2;
+pub(crate) mod load;
 pub(crate) mod wire;
 
 use std::collections::{BTreeMap, HashMap};

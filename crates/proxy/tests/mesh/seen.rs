@@ -1,0 +1,115 @@
+//! What can be seen of the traffic: edges with their labels, and never more of them than the plan has names.
+
+use weft_model::wire::Report;
+
+use crate::support::http2::{self, Client};
+use crate::support::wire::{Wire, answering, get, ok};
+use crate::support::{counted, mesh};
+
+const SHOP: &str = "
+system: test
+services:
+  api: { run: x, calls: [back], api: api.yaml }
+  back: { run: x }
+  prices: { run: x, protocol: grpc }
+gateway:
+  auth: none
+  routes:
+    GET /things/{id}: api
+    ANY /any/**: api
+    POST /shop.Prices/**: prices
+";
+
+const API: &str = "
+openapi: 3.0.0
+info: { title: api, version: '1' }
+paths:
+  /things/{id}: { get: { responses: { '200': { description: ok } } } }
+";
+
+fn series(report: &Report, family: &str) -> usize {
+    report.families.iter().filter(|one| one.name == family).map(|one| one.samples.len()).sum()
+}
+
+#[tokio::test]
+async fn every_edge_is_counted_on_both_of_its_sides() {
+    let prices = http2::service(|call| async move {
+        match call.path() {
+            "/shop.Prices/Get" => call.reply(b"1").await,
+            _ => call.status(5, "no such thing"),
+        }
+    })
+    .await;
+    let port = answering(|request| match request.path() {
+        "/things/404" => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        _ => ok(&[], b"ok"),
+    })
+    .await;
+    let mesh =
+        mesh(SHOP).file("api.yaml", API).on("api", port).on("back", port).on("prices", prices).start().await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    for id in ["1", "2", "3", "404"] {
+        client.get(&format!("/things/{id}")).await;
+    }
+    get(mesh.from_to("api", "back"), "/stock").await;
+    let mut rpc = Client::to(mesh.edge_address()).await;
+    rpc.unary("/shop.Prices/Get", &[], b"").await;
+    rpc.unary("/shop.Prices/Lost", &[], b"").await;
+
+    let edge = mesh.gateway().report().await;
+    let seen = |family: &str, labels: &[(&str, &str)]| counted(&edge, family, labels);
+    let (server, caller) = ("http_server_request_duration_seconds", "http_client_request_duration_seconds");
+    let thing = ("http_route", "GET /things/{id}");
+    let outside =
+        [("weft_source", "outside"), ("weft_destination", "gateway"), ("http_request_method", "GET")];
+    assert_eq!(seen(server, &[&outside[..], &[thing, ("http_response_status_code", "200")]].concat()), 3.0);
+    assert_eq!(seen(server, &[&outside[..], &[thing, ("http_response_status_code", "404")]].concat()), 1.0);
+    assert_eq!(seen(caller, &[("weft_source", "gateway"), ("weft_destination", "api"), thing]), 4.0);
+    let prices = [("weft_source", "gateway"), ("weft_destination", "prices")];
+    assert_eq!(seen(caller, &[&prices[..], &[("rpc_grpc_status_code", "0")]].concat()), 1.0);
+    assert_eq!(seen(caller, &[&prices[..], &[("rpc_grpc_status_code", "5")]].concat()), 1.0);
+    assert_eq!(seen("rpc_client_call_duration_seconds", &prices), 2.0);
+
+    let api = mesh.beside("api").engine.report().await;
+    let asked = [("weft_source", "gateway"), ("weft_destination", "api"), thing];
+    assert_eq!(counted(&api, server, &asked), 4.0);
+    let back = [("weft_source", "api"), ("weft_destination", "back"), ("http_response_status_code", "200")];
+    assert_eq!(counted(&api, caller, &back), 1.0);
+    assert_eq!(counted(&mesh.beside("back").engine.report().await, server, &back), 1.0);
+    let priced = mesh.beside("prices").engine.report().await;
+    assert_eq!(
+        counted(&priced, "rpc_server_call_duration_seconds", &[("rpc_response_status_code", "5")]),
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn what_clients_make_up_makes_no_new_series() {
+    let port = answering(|_| ok(&[], b"ok")).await;
+    let mesh = mesh(SHOP).file("api.yaml", API).on("api", port).start().await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    for number in 0..300 {
+        client.get(&format!("/nowhere/{number}")).await;
+        client.get(&format!("/any/{number}?q={number}")).await;
+        client.get(&format!("/things/{number}")).await;
+        let method =
+            format!("METHOD{number} /any/x HTTP/1.1\r\nhost: h{number}.test\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(client.ask(method).await.status(), 200);
+    }
+    for engine in mesh.engines() {
+        let report = engine.report().await;
+        for family in
+            ["http_server_request_duration_seconds", "http_client_request_duration_seconds", "istio_requests"]
+        {
+            assert!(series(&report, family) <= 6, "{family}: {}", series(&report, family));
+        }
+    }
+    let report = mesh.gateway().report().await;
+    let made_up = [("http_request_method", "_OTHER"), ("http_route", "ANY /any/**")];
+    assert_eq!(counted(&report, "http_server_request_duration_seconds", &made_up), 300.0);
+    assert_eq!(
+        counted(&report, "http_server_request_duration_seconds", &[("http_route", "unmatched")]),
+        300.0
+    );
+    assert_eq!(counted(&report, "weft_refusals", &[("code", "no_route")]), 300.0);
+}
