@@ -68,7 +68,7 @@ impl Record {
         }
         let micros = worker.timer.now().us_since(self.began);
         self.count(worker, active, request, micros);
-        if self.trace.is_some_and(|trace| trace.sampled) {
+        if self.trace.is_some_and(|trace| trace.sampled) && active.compiled.plan.observe.traces.is_some() {
             self.span(worker, active, request, micros);
         }
         if self.is_logged(worker, active.compiled.plan.observe.access_log) {

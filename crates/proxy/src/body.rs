@@ -57,6 +57,8 @@ pub(crate) enum BodyError {
     Malformed,
     /// Longer than allowed.
     TooLarge,
+    /// A `-text` body of gRPC-Web is not base64.
+    NotBase64,
 }
 
 /// Where a body comes from.

@@ -203,7 +203,10 @@ fn route_of(span: &Finished) -> Option<&str> {
 /// `METHOD route`, the method alone where there is no route; of gRPC the operation.
 fn name_of(span: &Finished) -> String {
     match route_of(span) {
-        Some(route) if span.grpc.is_some() => route.trim_start_matches('/').to_owned(),
+        // An operation of gRPC has no slash before it, also where the exchange ended before its status.
+        Some(route) if span.grpc.is_some() || !route.starts_with('/') => {
+            route.trim_start_matches('/').to_owned()
+        }
         Some(route) => format!("{} {route}", span.method),
         None => span.method.to_owned(),
     }
@@ -272,6 +275,8 @@ mod tests {
         assert_eq!(of("GET /orders/{id}", None), "GET /orders/{id}");
         assert_eq!(of("/assets/**", None), "GET /assets/**");
         assert_eq!(of("shop.Pricing/Quote", Some(0)), "shop.Pricing/Quote");
+        assert_eq!(of("shop.Pricing/Quote", None), "shop.Pricing/Quote");
+        assert_eq!(of("POST /shop.Pricing/**", Some(0)), "shop.Pricing/**");
         assert_eq!(of("unmatched", None), "GET");
         assert_eq!(of("", None), "GET");
     }

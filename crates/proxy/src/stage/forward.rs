@@ -587,6 +587,7 @@ impl UploadEnd {
         match self {
             UploadEnd::Unreadable(BodyError::Malformed) => Code::BadFraming.into(),
             UploadEnd::Unreadable(BodyError::TooLarge) => Code::BodyTooLarge.into(),
+            UploadEnd::Unreadable(BodyError::NotBase64) => Code::BadGrpcWeb.into(),
             UploadEnd::Gone | UploadEnd::Unwritable | UploadEnd::Unreadable(BodyError::Gone) => {
                 Code::DownstreamGone.into()
             }

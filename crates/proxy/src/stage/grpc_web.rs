@@ -16,6 +16,8 @@ use crate::rescue::is_grpc;
 
 /// First byte of the frame that holds the trailers.
 const TRAILERS_FRAME: u8 = 0x80;
+/// Text that is held at most before it is handed to the connection.
+const HOLD_BYTES_MAX: usize = 16 * 1024;
 
 /// Makes a request gRPC if it is gRPC-Web from outside, and its answer gRPC-Web again. Does nothing the second time.
 ///
@@ -176,12 +178,12 @@ impl Decoder {
     }
 
     fn finish(&self) -> Result<(), BodyError> {
-        if self.held == 0 { Ok(()) } else { Err(BodyError::Malformed) }
+        if self.held == 0 { Ok(()) } else { Err(BodyError::NotBase64) }
     }
 }
 
 fn decode(groups: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
-    STANDARD.decode_vec(groups, out).map_err(|_| BodyError::Malformed)
+    STANDARD.decode_vec(groups, out).map_err(|_| BodyError::NotBase64)
 }
 
 /// Answers in gRPC-Web what comes as gRPC.
@@ -235,7 +237,8 @@ impl WebWriter<'_> {
             return self.wire.data(piece).await;
         }
         self.spell.data(piece.bytes(), &mut self.out);
-        self.send().await
+        // A message leaves in one piece with the padding that its flush adds.
+        if self.out.len() < HOLD_BYTES_MAX { Ok(()) } else { self.send().await }
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), BodyError> {

@@ -208,6 +208,6 @@ async fn what_is_answered_here_or_is_not_grpc_stays_what_it_is() {
     let mut client = Wire::to(mesh.edge_address()).await;
     let answer = client.ask(ask("/shop.Fixed/Get", BYTES, &framed(b""))).await;
     assert_eq!((answer.status(), answer.text().as_str()), (200, "plain"));
-    let answer = client.get("/nowhere").await;
+    let answer = Wire::to(mesh.edge_address()).await.get("/nowhere").await;
     assert_eq!((answer.status(), kind(&answer)), (404, "application/problem+json"));
 }

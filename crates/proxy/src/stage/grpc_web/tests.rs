@@ -118,7 +118,7 @@ fn what_is_no_base64_is_refused_wherever_it_is_cut() {
         for cut in 0..=text.len() {
             assert_eq!(
                 decoded(&[&text[..cut], &text[cut..]]),
-                Err(BodyError::Malformed),
+                Err(BodyError::NotBase64),
                 "{text:?} at {cut}"
             );
         }
