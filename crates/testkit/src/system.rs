@@ -16,6 +16,8 @@ use crate::{LIMIT, ports};
 
 /// Variable by which the processes of a system are known; services get it, too.
 const MARK: &str = "TESTKIT_SYSTEM";
+/// The event that stands for the end of a stream.
+const END: &str = "testkit: end of output";
 /// Lines that are kept of what a system says.
 const LINES_MAX: usize = 100_000;
 
@@ -168,7 +170,7 @@ impl System {
                 return event.clone();
             }
             seen = lines.len();
-            let over = lines.last().is_some_and(|line| line["event"] == "testkit: end of output");
+            let over = lines.last().is_some_and(|line| line["event"] == END);
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || over {
                 drop(lines);
@@ -260,6 +262,11 @@ impl System {
     pub fn wait_end(&mut self) -> ExitStatus {
         let status = crate::until("the supervisor ends", || self.child.try_wait().expect("it is our child"));
         self.ended = true;
+        // Its last words may still be on their way to us.
+        crate::until("both streams end", || {
+            let lines = self.heard.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            (lines.iter().filter(|line| line["event"] == END).count() == 2).then_some(())
+        });
         status
     }
 
@@ -325,7 +332,7 @@ fn listen(stream: impl std::io::Read + Send + 'static, heard: &Arc<Heard>) {
             let read = (&mut lines).take(1 << 20).read_until(b'\n', &mut line).unwrap_or(0);
             let text = String::from_utf8_lossy(&line);
             let event = match serde_json::from_str::<Value>(&text) {
-                _ if read == 0 => serde_json::json!({ "event": "testkit: end of output" }),
+                _ if read == 0 => serde_json::json!({ "event": END }),
                 Ok(event @ Value::Object(_)) => event,
                 _ => serde_json::json!({ "event": "text", "text": text.trim_end() }),
             };
