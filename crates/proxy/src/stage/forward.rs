@@ -117,6 +117,9 @@ impl Job<'_> {
 
     fn nobody(&self) -> Ended {
         let name = &self.callee.plan.name;
+        if self.callee.kind == CalleeKind::Url {
+            return Ended::new(Code::NameNotFound, format!("the host of `{name}` has no address"));
+        }
         if self.callee.upstream.known.get() {
             Ended::new(Code::NoEndpoint, format!("no instance of `{name}` is listed"))
         } else {
@@ -402,6 +405,10 @@ impl One<'_, '_, '_, '_> {
     }
 
     /// Both directions at once: the request on, the answer back.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "both directions and what ends them, in one place that borrows it all"
+    )]
     async fn carry(&mut self, flight: &mut InFlight, mut writer: Writer<'_>, reply: Reply<'_>) -> Carried {
         let worker = self.job.worker;
         let body = &mut *self.body;

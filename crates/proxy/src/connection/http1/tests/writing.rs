@@ -121,6 +121,7 @@ fn response(status: u16, wire: ResponseWire) -> (String, ResponseWritten) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn responses_say_how_they_end() {
     let to = ResponseTo { method: Method::Get, upgrade: false };
     let head_to = ResponseTo { method: Method::Head, upgrade: false };
