@@ -85,9 +85,11 @@ impl Stream {
     /// Writes a part of `slices`.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut inner = self.inner.borrow_mut();
-        match &mut *inner {
-            Inner::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
-            Inner::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+        match (&mut *inner, slices) {
+            // Most messages are one piece, and `send` costs less than `writev`.
+            (Inner::Plain(tcp), [slice]) => Pin::new(tcp).poll_write(cx, slice),
+            (Inner::Plain(tcp), slices) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            (Inner::Tls(tls), slices) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
         }
     }
 
@@ -100,7 +102,14 @@ impl Stream {
             let tail = second.get(done.saturating_sub(first.len())..).unwrap_or_default();
             let written = poll_fn(|cx| {
                 let slices = [IoSlice::new(head), IoSlice::new(tail)];
-                self.poll_write(cx, if head.is_empty() { &slices[1..] } else { &slices })
+                let used = if head.is_empty() {
+                    &slices[1..]
+                } else if tail.is_empty() {
+                    &slices[..1]
+                } else {
+                    &slices
+                };
+                self.poll_write(cx, used)
             })
             .await?;
             if written == 0 {
