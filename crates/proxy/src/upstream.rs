@@ -58,6 +58,8 @@ pub(crate) struct Listed {
     pub(crate) instance: Arc<str>,
     pub(crate) address: SocketAddr,
     pub(crate) version: String,
+    /// Share relative to the others.
+    pub(crate) weight: u32,
     pub(crate) readiness: Readiness,
     pub(crate) target: Target,
 }
@@ -74,6 +76,7 @@ impl Listed {
             instance: instance.instance.as_str().into(),
             address: instance.address.parse().ok()?,
             version: instance.version.clone(),
+            weight: 1,
             readiness,
             target,
         })
@@ -121,7 +124,12 @@ impl Upstream {
         let members: Vec<Member<'_>> = listed
             .iter()
             .zip(&keys)
-            .map(|(one, key)| Member { key, version: &one.version, weight: 1, readiness: one.readiness })
+            .map(|(one, key)| Member {
+                key,
+                version: &one.version,
+                weight: one.weight,
+                readiness: one.readiness,
+            })
             .collect();
         let changes = self.balancer.borrow_mut().update(now, &members);
         let mut endpoints = self.endpoints.borrow_mut();

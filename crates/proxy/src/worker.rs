@@ -360,6 +360,7 @@ pub(crate) fn single(instance: &str, address: SocketAddr, target: Target) -> Lis
         instance: instance.into(),
         address,
         version: "v1".to_owned(),
+        weight: 1,
         readiness: Readiness::Ready,
         target,
     }

@@ -6,6 +6,7 @@ use weft_model::plan::{ActionPlan, FieldEdits, RoutePlan};
 
 use crate::connection::{Conn, Entry};
 use crate::head::{Head, HeadError, Known};
+use crate::upstream::lookup::domain_of;
 use crate::worker::{Callee, CalleeKind};
 use weft_model::plan::Reach;
 
@@ -115,7 +116,8 @@ pub(crate) fn depart(route: Option<&RoutePlan>, callee: &Callee, head: &mut Head
             let default = if *tls { 443 } else { 80 };
             let authority = match port {
                 Some(port) if *port != default => format!("{host}:{port}"),
-                _ => host.clone(),
+                Some(_) => host.clone(),
+                None => domain_of(host).to_owned(),
             };
             head.set_authority(authority.as_bytes())?;
             if !prefix.is_empty() {

@@ -1,11 +1,16 @@
-//! Addresses of services elsewhere: A and AAAA by the system's resolver, SRV by DNS where the `url` names no port.
+//! Addresses of services elsewhere: A and AAAA by the system's resolver, SRV (RFC 2782) where the `url` names a service
+//! (`http://_http._tcp.users.internal`) instead of a host.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::rdata::SRV;
 use rustls::pki_types::ServerName;
 
 use super::pool::Target;
@@ -25,33 +30,53 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// `port` absent: by SRV.
+    /// `port` absent: by SRV if the host is the name of a service, else the scheme's.
     pub(crate) fn new(tls: bool, host: &str, port: Option<u16>) -> Self {
         Name { tls, host: host.to_owned(), port }
     }
 
-    fn target(&self, host: &str) -> Option<Target> {
+    fn is_service(&self) -> bool {
+        self.port.is_none() && self.host.starts_with('_')
+    }
+
+    fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls { 443 } else { 80 })
+    }
+
+    /// Whoever answers must prove the name that the manifest says. The hosts that DNS names in its place prove nothing:
+    /// its answers are not signed (RFC 6125, 6.5.1).
+    fn target(&self) -> Option<Target> {
         if !self.tls {
             return Some(Target::Plain);
         }
-        ServerName::try_from(host.trim_end_matches('.').to_owned()).ok().map(Target::Tls)
+        ServerName::try_from(domain_of(&self.host).to_owned()).ok().map(Target::Tls)
     }
+}
+
+/// The domain of a service's name: `users.internal` of `_http._tcp.users.internal`. Other names are their own.
+pub(crate) fn domain_of(host: &str) -> &str {
+    let mut rest = host;
+    while rest.starts_with('_')
+        && let Some((_, domain)) = rest.split_once('.')
+    {
+        rest = domain;
+    }
+    rest.trim_end_matches('.').trim_matches(['[', ']'])
 }
 
 /// Keeps the endpoints of an upstream what DNS says they are.
 pub(crate) async fn keep_listed(worker: Rc<Worker>, upstream: Rc<Upstream>, name: Name) {
-    let literal = name.host.trim_matches(['[', ']']).parse::<IpAddr>();
-    if let (Ok(address), Some(port)) = (literal, name.port) {
-        if let Some(target) = name.target(name.host.trim_matches(['[', ']'])) {
-            upstream
-                .update(&[single(&name.host, SocketAddr::new(address, port), target)], worker.timer.now());
+    if let Ok(address) = name.host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        if let Some(target) = name.target() {
+            let address = SocketAddr::new(address, name.port());
+            upstream.update(&[single(&name.host, address, target)], worker.timer.now());
         }
         return;
     }
     loop {
-        let found = match name.port {
-            Some(port) => by_address(&name, port).await,
-            None => by_service(&name).await,
+        let found = match name.is_service() {
+            true => by_service(&worker, &name).await,
+            false => by_address(&worker, &name).await,
         };
         let again = match found {
             Some(listed) if !listed.is_empty() => {
@@ -64,33 +89,72 @@ pub(crate) async fn keep_listed(worker: Rc<Worker>, upstream: Rc<Upstream>, name
                     // So that callers are told at once instead of waiting for a name that is not there.
                     upstream.update(&[], worker.timer.now());
                 }
-                AGAIN_AFTER_FAILURE
+                AGAIN_AFTER_FAILURE.min(worker.limits().lookup_again)
             }
         };
         worker.timer.sleep(again).await;
     }
 }
 
-async fn by_address(name: &Name, port: u16) -> Option<Vec<Listed>> {
-    let target = name.target(&name.host)?;
-    let found = tokio::net::lookup_host((name.host.as_str(), port)).await.ok()?;
-    let listed =
-        found.take(ADDRESSES_MAX).map(|address| single(&address.to_string(), address, target.clone()));
-    Some(listed.collect())
+async fn by_address(worker: &Worker, name: &Name) -> Option<Vec<Listed>> {
+    let target = name.target()?;
+    let found = addresses(worker, &name.host, name.port()).await?;
+    Some(found.into_iter().map(|address| single(&address.to_string(), address, target.clone())).collect())
 }
 
-async fn by_service(name: &Name) -> Option<Vec<Listed>> {
-    let resolver = TokioResolver::builder_tokio().ok()?.build().ok()?;
-    let found = resolver.srv_lookup(name.host.as_str()).await.ok()?;
-    let mut listed = Vec::new();
+/// The hosts of the most preferred group of which one at least is found; by their weights.
+async fn by_service(worker: &Worker, name: &Name) -> Option<Vec<Listed>> {
+    let target = name.target()?;
+    let found = resolver(worker)?.srv_lookup(name.host.as_str()).await.ok()?;
+    let mut groups: BTreeMap<u16, Vec<&SRV>> = BTreeMap::new();
     for record in found.answers() {
-        let RData::SRV(service) = &record.data else { continue };
-        let host = service.target.to_utf8();
-        let Some(target) = name.target(&host) else { continue };
-        let Ok(addresses) = tokio::net::lookup_host((host.as_str(), service.port)).await else { continue };
-        for address in addresses.take(ADDRESSES_MAX - listed.len()) {
-            listed.push(single(&address.to_string(), address, target.clone()));
+        // The root as target says that there is no such service.
+        if let RData::SRV(service) = &record.data
+            && !service.target.is_root()
+        {
+            groups.entry(service.priority).or_default().push(service);
         }
     }
+    let mut listed = Vec::new();
+    for group in groups.into_values() {
+        for service in group.into_iter().take(ADDRESSES_MAX) {
+            let host = service.target.to_utf8();
+            for address in addresses(worker, &host, service.port).await.unwrap_or_default() {
+                let one = single(&address.to_string(), address, target.clone());
+                listed.push(Listed { weight: u32::from(service.weight.max(1)), ..one });
+            }
+        }
+        if !listed.is_empty() {
+            break;
+        }
+    }
+    listed.truncate(ADDRESSES_MAX);
     Some(listed)
+}
+
+async fn addresses(worker: &Worker, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    if worker.shared.name_server.is_none() {
+        // As every other program of the machine does it: hosts file, local services and all.
+        return Some(tokio::net::lookup_host((host, port)).await.ok()?.take(ADDRESSES_MAX).collect());
+    }
+    let found = resolver(worker)?.lookup_ip(host).await.ok()?;
+    Some(found.iter().take(ADDRESSES_MAX).map(|address| SocketAddr::new(address, port)).collect())
+}
+
+/// A resolver without memory: how often a name is looked up is decided here.
+fn resolver(worker: &Worker) -> Option<TokioResolver> {
+    let mut builder = match worker.shared.name_server {
+        None => TokioResolver::builder_tokio().ok()?,
+        Some(server) => {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = server.port();
+                connection
+            });
+            let mut config = ResolverConfig::default();
+            config.name_servers = vec![NameServerConfig::new(server.ip(), true, connections.into())];
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        }
+    };
+    builder.options_mut().cache_size = 0;
+    builder.build().ok()
 }
