@@ -294,6 +294,7 @@ impl Balancer {
                 changes.removed.push(self.remove(slot));
             }
         }
+        let mut changed = !changes.removed.is_empty();
         let guess_us = self.usual_latency_us();
         let free = (0..self.endpoints.len() as u32).filter(|slot| !self.endpoints[*slot as usize].listed);
         let mut free = free.collect::<Vec<_>>().into_iter();
@@ -302,7 +303,7 @@ impl Balancer {
                 continue;
             }
             if let Some(slot) = self.by_key.get(member.key) {
-                self.endpoints[*slot as usize].relist(member, now);
+                changed |= self.endpoints[*slot as usize].relist(member, now);
                 continue;
             }
             let slot = free.next().unwrap_or(self.endpoints.len() as u32);
@@ -319,7 +320,10 @@ impl Balancer {
                 .added
                 .push((EndpointId { slot, generation: self.endpoints[slot as usize].generation }, place));
         }
-        self.regroup(now);
+        // Lists come often and change seldom; arranged anew, each turn would begin anew.
+        if changed || !changes.added.is_empty() {
+            self.regroup(now);
+        }
         changes
     }
 
@@ -501,16 +505,21 @@ impl Endpoint {
         }
     }
 
-    fn relist(&mut self, member: &Member<'_>, now: Tick) {
+    /// Takes in what a list says; whether that is something new.
+    fn relist(&mut self, member: &Member<'_>, now: Tick) -> bool {
+        let weight = member.weight.clamp(1, WEIGHT_MAX);
+        let before = (self.readiness, self.weight, self.version.as_str());
+        if before == (member.readiness, weight, member.version) {
+            return false;
+        }
         if member.readiness == Readiness::Ready && self.readiness != Readiness::Ready {
             // Whoever probes it says that it is well again: ask now, not when the breaker would have.
             self.breaker.hasten(now);
         }
         self.readiness = member.readiness;
-        self.weight = member.weight.clamp(1, WEIGHT_MAX);
-        if self.version != member.version {
-            member.version.clone_into(&mut self.version);
-        }
+        self.weight = weight;
+        member.version.clone_into(&mut self.version);
+        true
     }
 
     fn is_ready(&self) -> bool {

@@ -79,7 +79,9 @@ pub(crate) async fn keep_listed(worker: Rc<Worker>, upstream: Rc<Upstream>, name
             false => by_address(&worker, &name).await,
         };
         let again = match found {
-            Some(listed) if !listed.is_empty() => {
+            Some(mut listed) if !listed.is_empty() => {
+                // Name servers change the order with each answer.
+                listed.sort_by_key(|one| one.address);
                 upstream.update(&listed, worker.timer.now());
                 worker.limits().lookup_again
             }

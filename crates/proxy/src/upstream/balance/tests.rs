@@ -127,6 +127,24 @@ fn load_follows_inverse_latency_and_weight() {
 }
 
 #[test]
+fn a_list_that_says_nothing_new_begins_no_turn_anew() {
+    let heavy = Member { weight: 3, ..member("b") };
+    for members in [[member("a"), member("b"), member("c")], [member("a"), heavy, member("c")]] {
+        let mut undisturbed = balancer(Method::RoundRobin, &members);
+        let mut relisted = balancer(Method::RoundRobin, &members);
+        let mut rng = Rng::seeded(1);
+        for turn in 0..20 {
+            let expected = exchange(&mut undisturbed, &mut rng, Tick::ZERO, &Ask::default(), false);
+            let mut again = members;
+            again.rotate_left(turn % 3);
+            assert_eq!(relisted.update(Tick::ZERO, &again), Changes::default());
+            let picked = exchange(&mut relisted, &mut rng, Tick::ZERO, &Ask::default(), false);
+            assert_eq!(picked, expected, "turn {turn}");
+        }
+    }
+}
+
+#[test]
 fn in_turn_means_in_turn_and_weights_are_spread() {
     let mut balancer = balancer(Method::RoundRobin, &[member("a"), member("b"), member("c")]);
     let mut rng = Rng::seeded(1);
