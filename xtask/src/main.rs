@@ -25,7 +25,7 @@ usage: cargo xtask COMMAND
   tidy                     house rules that no lint knows: arrows between crates, file lengths, fresh generated files
   deny                     licences, sources and advisories of the dependencies
   bless [--check]          write what is generated: codes, docs/manifest.md, golden cases
-  sim [--seeds N]          the seeded simulations with more seeds (default 20000)
+  sim [--seeds N]          the seeded simulations with more seeds (default 5000)
   sim --seed N             one seed alone
   fuzz [TARGET] [--seconds N]
                            fuzz one target, or each of them, for N seconds (default 60)

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::shell::Shell;
 
 /// Seeds that a long simulation runs; the tests themselves run a few hundred.
-pub(crate) const SEEDS: u64 = 20_000;
+pub(crate) const SEEDS: u64 = 5_000;
 /// How long one target is fuzzed, in seconds.
 pub(crate) const FUZZ_SECONDS: u64 = 60;
 
