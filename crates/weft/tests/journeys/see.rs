@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use weft_testkit::http;
+use weft_testkit::ports::free;
 use weft_testkit::{Manifest, System, tool, until};
 
 use super::WEFT;
@@ -65,6 +66,42 @@ fn metrics_count_each_edge_and_promtool_accepts_them() {
         (counted("gateway", "front") && counted("front", "back")).then_some(text)
     });
     check_with_promtool(&text);
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn a_real_prometheus_scrapes_the_edges() {
+    let Some(prometheus) = tool("prometheus") else { return };
+    let mut system = System::up(WEFT, &Manifest::new(MANIFEST));
+    let folder = system.folder().join("prometheus");
+    std::fs::create_dir(&folder).unwrap();
+    let config = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: weft\n  static_configs: [ {{ targets: [\"{}\"] }} ]\n",
+        system.metrics
+    );
+    std::fs::write(folder.join("prometheus.yml"), config).unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], free()));
+    let mut server = Command::new(prometheus)
+        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(http::get(system.edge, "/call/back/echo").unwrap().json()["status"], 200);
+    let query = "/api/v1/query?query=http_client_request_duration_seconds_count";
+    until("Prometheus has scraped both edges", || {
+        let answer = http::get(address, query).ok()?.json();
+        let edges: Vec<_> = answer["data"]["result"].as_array()?.iter().map(|one| &one["metric"]).collect();
+        let seen = |source: &str, destination: &str| {
+            edges.iter().any(|edge| edge["weft_source"] == source && edge["weft_destination"] == destination)
+        };
+        (seen("gateway", "front") && seen("front", "back")).then_some(())
+    });
+    server.kill().unwrap();
+    server.wait().unwrap();
     assert!(system.interrupt().success());
     system.assert_nothing_left();
 }
