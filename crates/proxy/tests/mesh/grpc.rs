@@ -69,7 +69,7 @@ async fn shop(port: u16) -> Mesh {
 #[tokio::test]
 async fn a_unary_call_keeps_its_message_and_its_status() {
     let mesh = shop(prices().await).await;
-    for address in [mesh.edge_address(), mesh.from_to("front", "prices")] {
+    for address in [mesh.edge_address(), mesh.toward("front", "prices")] {
         let mut client = Client::to(address).await;
         for _ in 0..3 {
             let answer = client.unary("/shop.Prices/Get", &[("x-tenant", "7")], b"tea").await;
@@ -86,7 +86,7 @@ async fn a_unary_call_keeps_its_message_and_its_status() {
 #[tokio::test]
 async fn messages_stream_in_both_directions() {
     let mesh = shop(prices().await).await;
-    for address in [mesh.edge_address(), mesh.from_to("front", "prices")] {
+    for address in [mesh.edge_address(), mesh.toward("front", "prices")] {
         let mut client = Client::to(address).await;
         let (response, mut stream) = client.start(grpc("/shop.Prices/Sum", &[]), false).await;
         for _ in 0..100 {
@@ -113,7 +113,7 @@ async fn messages_stream_in_both_directions() {
 #[tokio::test]
 async fn a_timeout_gets_shorter_with_every_hop() {
     let mesh = shop(prices().await).await;
-    for address in [mesh.edge_address(), mesh.from_to("front", "prices")] {
+    for address in [mesh.edge_address(), mesh.toward("front", "prices")] {
         let mut client = Client::to(address).await;
         let said = client.unary("/shop.Prices/Limits", &[("grpc-timeout", "10S")], b"").await;
         let said = String::from_utf8(said.messages().remove(0)).unwrap();
@@ -146,7 +146,7 @@ async fn a_call_that_takes_too_long_is_ended_on_both_sides() {
     })
     .await;
     let mesh = shop(port).await;
-    for address in [mesh.edge_address(), mesh.from_to("front", "prices")] {
+    for address in [mesh.edge_address(), mesh.toward("front", "prices")] {
         let mut client = Client::to(address).await;
         let silent = client.unary("/shop.Prices/Silent", &[("grpc-timeout", "200m")], b"").await;
         assert_eq!(silent.grpc().0, 4, "{}", silent.grpc().1);
@@ -175,7 +175,7 @@ async fn a_call_that_is_cancelled_is_cancelled_at_the_service() {
     })
     .await;
     let mesh = shop(port).await;
-    for address in [mesh.edge_address(), mesh.from_to("front", "prices")] {
+    for address in [mesh.edge_address(), mesh.toward("front", "prices")] {
         for path in ["/shop.Prices/Silent", "/shop.Prices/Stream"] {
             // With the request still open, and after it was sent whole.
             for whole in [false, true] {

@@ -43,7 +43,7 @@ async fn a_request_goes_through_edge_and_mesh_and_says_who_calls() {
 #[tokio::test]
 async fn a_service_calls_another_through_both_sidecars() {
     let mesh = mesh(PAIR).on("api", echo("api").await).on("back", echo("back").await).start().await;
-    let answer = get(mesh.from_to("api", "back"), "/stock/1").await;
+    let answer = get(mesh.toward("api", "back"), "/stock/1").await;
     assert_eq!((answer.status(), answer.field("x-echo")), (200, Some("back")));
     let seen = answer.text();
     assert!(seen.starts_with("GET /stock/1 HTTP/1.1\n"), "{seen}");
@@ -209,7 +209,7 @@ async fn large_bodies_arrive_unchanged_up_and_down() {
     let port = answering(|request| ok(&[("x-sum", &checksum(&request.body))], &request.body)).await;
     let mesh = mesh(PAIR).on("api", port).on("back", port).start().await;
     let body = noise(5 * 1024 * 1024 + 77);
-    for address in [mesh.edge_address(), mesh.from_to("api", "back")] {
+    for address in [mesh.edge_address(), mesh.toward("api", "back")] {
         for chunked in [false, true] {
             let (mut client, mut sent) = (Wire::to(address).await, Vec::new());
             if chunked {
@@ -370,7 +370,7 @@ async fn shouting() -> u16 {
 #[tokio::test]
 async fn an_upgraded_connection_carries_bytes_through_the_mesh() {
     let mesh = mesh(PAIR).on("api", shouting().await).on("back", shouting().await).start().await;
-    for address in [mesh.edge_address(), mesh.from_to("api", "back")] {
+    for address in [mesh.edge_address(), mesh.toward("api", "back")] {
         let mut client = Wire::to(address).await;
         client.write("GET /ws HTTP/1.1\r\nhost: a\r\nupgrade: shout\r\nconnection: upgrade\r\n\r\n").await;
         let head = client.head().await.unwrap();

@@ -99,7 +99,7 @@ async fn an_identity_that_is_taken_back_ends_what_is_open() {
     for revoked in ["api", "back"] {
         let (tell, mut told) = mpsc::channel(4);
         let mesh = shop(echo("api").await, endless(tell).await).await;
-        let mut client = Wire::to(mesh.from_to("api", "back")).await;
+        let mut client = Wire::to(mesh.toward("api", "back")).await;
         client.write("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await;
         client.head().await.unwrap();
         assert_eq!(client.chunk().await.unwrap(), b"hi");
@@ -107,7 +107,7 @@ async fn an_identity_that_is_taken_back_ends_what_is_open() {
         mesh.trust_changed();
         assert!(client.rest().await.is_empty(), "the stream ends without an end");
         assert_eq!(within("the end at the service", told.recv()).await, Some("left"));
-        let refused = get(mesh.from_to("api", "back"), "/").await;
+        let refused = get(mesh.toward("api", "back"), "/").await;
         assert_eq!(refused.status(), 502, "{}", refused.text());
         // The edge's own identity is not concerned, nor is who was not revoked.
         let edge = get(mesh.edge_address(), "/").await.status();
@@ -132,7 +132,7 @@ services: { api: { run: x, calls: [db] }, db: { run: x, protocol: tcp } }
         })
         .await;
         let mesh = mesh(TCP).on("api", db).on("db", db).start().await;
-        let mut client = Wire::to(mesh.from_to("api", "db")).await;
+        let mut client = Wire::to(mesh.toward("api", "db")).await;
         client.write("ping").await;
         assert_eq!(client.bytes(4).await, b"ping");
         mesh.world.revoke(&[revoked]);

@@ -121,3 +121,20 @@ async fn a_tunnel_over_http_2_is_refused_by_name() {
         refused.text()
     );
 }
+
+#[tokio::test]
+async fn the_sidecar_tells_its_service_who_and_how_it_is() {
+    let mesh = shop(1).await;
+    let mut client = Wire::to(mesh.beside("api").api).await;
+    let health = client.ask("GET /v1/healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!((health.status(), health.text().contains("\"ok\"")), (200, true));
+    let ready = client.ask("GET /v1/readyz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!((ready.status(), ready.text().contains("\"ready\":true")), (200, true));
+    let metadata = client.ask("GET /v1/metadata HTTP/1.1\r\nhost: a\r\n\r\n").await.text();
+    assert!(metadata.contains("spiffe://test.internal/ns/default/svc/api"), "{metadata}");
+    assert!(metadata.contains("\"calls\":[\"back\"]"), "{metadata}");
+    let unknown = client.ask("GET /v2 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!((unknown.status(), unknown.text().contains("W2001")), (404, true));
+    let written = client.ask("POST /v1/healthz HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!((written.status(), written.field("allow")), (405, Some("GET, HEAD")));
+}

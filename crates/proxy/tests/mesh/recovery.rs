@@ -99,7 +99,7 @@ async fn a_deadline_travels_and_shrinks() {
     })
     .await;
     let mesh = mesh(&with("{ retry: none }")).on("api", port).on("back", port).start().await;
-    let mut client = Wire::to(mesh.from_to("api", "back")).await;
+    let mut client = Wire::to(mesh.toward("api", "back")).await;
     assert_eq!(client.get("/").await.status(), 200);
     client.ask("GET / HTTP/1.1\r\nhost: a\r\nweft-deadline: 5000\r\n\r\n").await;
     let bad = client.ask("GET / HTTP/1.1\r\nhost: a\r\nweft-deadline: soon\r\n\r\n").await;
@@ -114,7 +114,7 @@ async fn a_deadline_travels_and_shrinks() {
 async fn a_deadline_of_the_caller_ends_the_call() {
     let mesh =
         mesh(&with("{ retry: none }")).on("api", silent().await).on("back", silent().await).start().await;
-    let mut client = Wire::to(mesh.from_to("api", "back")).await;
+    let mut client = Wire::to(mesh.toward("api", "back")).await;
     let late = client.ask("GET / HTTP/1.1\r\nhost: a\r\nweft-deadline: 100\r\n\r\n").await;
     assert_eq!((late.status(), late.code().as_str()), (504, "W3009"));
 }

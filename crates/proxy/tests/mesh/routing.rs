@@ -285,7 +285,7 @@ gateway:
     assert!(seen.contains("x-forwarded-for: 127.0.0.1\n"), "{seen}");
     assert!(seen.contains("svc/weft-gateway\n"), "{seen}");
     // A service cannot be another one either.
-    let seen = Wire::to(mesh.from_to("api", "back"))
+    let seen = Wire::to(mesh.toward("api", "back"))
         .await
         .ask(forged.replace("weft-deadline: 1\r\n", ""))
         .await
@@ -335,7 +335,7 @@ gateway: { auth: none, routes: { GET /a: api } }
     })
     .await;
     let mesh = mesh(manifest).on("api", port).on("back", port).start().await;
-    let address = mesh.from_to("api", "back");
+    let address = mesh.toward("api", "back");
     assert_eq!(get(address, "/stock/7").await.status(), 200);
     for request in ["GET /prices", "POST /stock/7", "GET /stock/7/8"] {
         let mut client = Wire::to(address).await;

@@ -51,7 +51,7 @@ async fn every_edge_is_counted_on_both_of_its_sides() {
     for id in ["1", "2", "3", "404"] {
         client.get(&format!("/things/{id}")).await;
     }
-    get(mesh.from_to("api", "back"), "/stock").await;
+    get(mesh.toward("api", "back"), "/stock").await;
     let mut rpc = Client::to(mesh.edge_address()).await;
     rpc.unary("/shop.Prices/Get", &[], b"").await;
     rpc.unary("/shop.Prices/Lost", &[], b"").await;

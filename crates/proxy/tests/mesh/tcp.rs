@@ -54,7 +54,7 @@ async fn as_peer(mesh: &Mesh, tls: &MeshTls, callee: &str, alpn: &[u8]) -> Wire 
 async fn bytes_pass_in_both_directions_and_each_ends_by_itself() {
     let mesh = shop(parrot().await).await;
     for _ in 0..3 {
-        let mut client = Wire::to(mesh.from_to("api", "db")).await;
+        let mut client = Wire::to(mesh.toward("api", "db")).await;
         client.write("select 1").await;
         assert_eq!(client.bytes(8).await, b"select 1");
         for size in [16_384, 16_390, 70_001] {
@@ -76,7 +76,7 @@ async fn a_server_that_speaks_first_and_closes_first_is_heard() {
     })
     .await;
     let mesh = shop(port).await;
-    let mut client = Wire::to(mesh.from_to("api", "db")).await;
+    let mut client = Wire::to(mesh.toward("api", "db")).await;
     assert_eq!(client.bytes(7).await, b"welcome");
     client.write("quit").await;
     client.closed().await;
@@ -87,7 +87,7 @@ async fn megabytes_pass_both_ways_at_once() {
     let mesh = shop(parrot().await).await;
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..4 {
-        let address = mesh.from_to("api", "db");
+        let address = mesh.toward("api", "db");
         tasks.spawn(async move {
             let sent = noise(2_000_000 + number);
             let (mut read, mut write) = connect(address).await.into_split();
@@ -162,7 +162,7 @@ async fn bytes_are_no_way_round_the_checks_of_requests() {
 async fn a_service_that_is_not_there_closes_the_connection() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mesh = shop(gone).await;
-    let mut client = Wire::to(mesh.from_to("api", "db")).await;
+    let mut client = Wire::to(mesh.toward("api", "db")).await;
     client.closed().await;
     let report = mesh.beside("db").engine.report().await;
     assert_eq!(counted(&report, "weft_refusals", &[("code", "connect_failed")]), 1.0);
