@@ -178,7 +178,7 @@ impl Recipe {
             mesh.sidecars.push(sidecar);
         }
         if mesh.plans.gateway.is_some() {
-            mesh.gateway = Some(mesh.edge(2));
+            mesh.gateway = Some(mesh.edge(1));
         }
         mesh.publish().await;
         mesh
