@@ -9,7 +9,6 @@ use serde_json::Value;
 use weft_model::plan::{Plans, RolePlan};
 
 use super::Supervisor;
-use super::command::quote;
 use super::machine::{Need, State, UnitId};
 use super::process::LogLine;
 use super::system::{Instance, What};
@@ -194,7 +193,8 @@ fn of_role(line: &str, verbose: bool) -> Option<String> {
         other => format!(" {name}={other}"),
     });
     let level = if asks || verbose { format!("{} ", level.to_lowercase()) } else { String::new() };
-    Some(format!("{level}{message}{}", fields.collect::<String>()))
+    // A line of the access log has no message, only fields.
+    Some(format!("{level}{}", format!("{message}{}", fields.collect::<String>()).trim_start()))
 }
 
 /// How a process ended.
@@ -254,19 +254,46 @@ pub(super) fn foreign(instance: &Instance) -> String {
          speak for it",
         instance.launch.service, instance.told.port
     );
+    let told = instance.told.variables().into_iter().map(|(name, value)| (name, word(&value)));
+    // A variable of the user's stays one: its value may be a secret.
     let manifest = instance.launch.env.iter().filter(|(name, _)| *name != "PORT");
-    let all = instance
-        .told
-        .variables()
-        .into_iter()
-        .chain(manifest.map(|(name, value)| (name.clone(), value.written().to_owned())));
-    for (name, value) in all {
-        // A variable of the user's stays one: its value may be a secret.
-        let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/._,-${}".contains(&byte));
-        let value = if plain && !value.is_empty() { value } else { quote(&value) };
+    let manifest = manifest.map(|(name, value)| (name.clone(), word_of_references(value.written())));
+    for (name, value) in told.chain(manifest) {
         text.push_str(&format!("\n  export {name}={value}"));
     }
     text
+}
+
+/// `value` as one word of a shell, which takes nothing in it for its own.
+fn word(value: &str) -> String {
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/._,-".contains(&byte));
+    if plain && !value.is_empty() { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+}
+
+/// A value of the manifest as one word of a shell, which fills in each `${NAME}` as we would, and nothing else.
+fn word_of_references(written: &str) -> String {
+    let (mut words, mut literal, mut rest) = (String::new(), String::new(), written);
+    while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            literal.push_str(before);
+            literal.push_str("${");
+            rest = after;
+            continue;
+        }
+        literal.push_str(before);
+        if !literal.is_empty() {
+            words.push_str(&word(&literal));
+            literal.clear();
+        }
+        let (name, after) = after.split_once('}').unwrap_or((after, ""));
+        words.push_str(&format!("\"${{{name}}}\""));
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || words.is_empty() {
+        words.push_str(&word(&literal));
+    }
+    words
 }
 
 /// Where metrics are wanted.
@@ -305,8 +332,29 @@ mod tests {
         assert_eq!(of_role(&line("INFO", "weft"), false), None);
         assert_eq!(of_role(&line("INFO", "weft"), true).unwrap(), "info hello n=7 s=x");
         assert_eq!(of_role(&line("INFO", "weft::access"), false).unwrap(), "hello n=7 s=x");
+        let access = r#"{"level":"INFO","target":"weft::access","status":200}"#;
+        assert_eq!(of_role(access, false).unwrap(), "status=200");
         assert_eq!(of_role("thread 'main' panicked", false).unwrap(), "thread 'main' panicked");
         assert_eq!(of_role("[1]", false).unwrap(), "[1]");
+    }
+
+    #[test]
+    fn what_is_told_to_be_exported_is_what_the_service_would_have_got() {
+        let written = [
+            ("plain/1.0", "plain/1.0"),
+            ("", ""),
+            ("a b'c ", "a b'c "),
+            ("x${WEFT_A}y", "xone  two$y"),
+            ("postgres://u:${WEFT_A}@h/db?x=`y`&z=\"!\"", "postgres://u:one  two$@h/db?x=`y`&z=\"!\""),
+            ("$${WEFT_A} $HOME", "${WEFT_A} $HOME"),
+        ];
+        for (written, value) in written {
+            let script = format!("export V={}; printf %s \"$V\"", word_of_references(written));
+            let shell =
+                std::process::Command::new("sh").args(["-c", &script]).env("WEFT_A", "one  two$").output();
+            assert_eq!(String::from_utf8(shell.unwrap().stdout).unwrap(), value, "{script}");
+        }
+        assert_eq!(word("a b'c "), r"'a b'\''c '");
     }
 
     #[test]
