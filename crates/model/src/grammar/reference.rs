@@ -35,6 +35,7 @@ not ambiguous). `*` stands for one path segment, `**` at the end for the rest. I
 **Several files**: `include` names files of teams. Such a file declares the contexts that it speaks for, and says nothing about others: its services
 belong to its contexts, its relations have one of its contexts on a side, its `resilience` and `rollout` name its services, its `gateway` has only `routes`
 to its services. Every included file lies in the folder of the main file or below.
+Other paths in it (`api`, `cwd`) are relative to the folder of the main file, where its services run, too.
 
 **Overlays**: `--env prod` merges `weft.prod.yaml` over the whole: maps are merged (a short form under a map is the long form it stands for), all else is
 replaced, and `null` removes.
