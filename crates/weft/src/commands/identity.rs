@@ -60,9 +60,12 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
             };
             (place, "/v1/revoke", serde_json::to_value(what)?, "revoked")
         }
-        Action::Reinstate { service, place } => {
-            (place, "/v1/reinstate", serde_json::json!({ "service": service }), "reinstated")
-        }
+        Action::Reinstate { service, place } => (
+            place,
+            "/v1/reinstate",
+            serde_json::json!({ "service": service }),
+            "reinstated; `weft restart` of the service brings it back",
+        ),
     };
     let admin = Admin::find(&place.data_dir(common)?)?;
     let answer: serde_json::Value = admin.post(path, &body)?;
