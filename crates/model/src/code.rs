@@ -726,7 +726,7 @@ static TABLE: [Entry; 147] = [
     Entry { number: 2030, id: "W2030", name: "bad_deadline", kind: Kind::Refusal, status: Some(400), grpc: Some(3), closes: false, retry_after_s: None,
         summary: "`grpc-timeout` or `weft-deadline` is not a duration.",
         remedy: "Send digits and a unit, as the gRPC protocol says." },
-    Entry { number: 2031, id: "W2031", name: "plain_connection", kind: Kind::Refusal, status: None, grpc: None, closes: true, retry_after_s: None,
+    Entry { number: 2031, id: "W2031", name: "plain_connection", kind: Kind::Refusal, status: Some(400), grpc: Some(3), closes: true, retry_after_s: None,
         summary: "A plain connection reached a port of the mesh, where only mutual TLS is spoken.",
         remedy: "Call through the sidecar of the caller, or come in by the gateway." },
     Entry { number: 2032, id: "W2032", name: "bad_grpc_web", kind: Kind::Refusal, status: Some(400), grpc: Some(3), closes: false, retry_after_s: None,
