@@ -161,8 +161,9 @@ impl Writer<'_> {
     pub(crate) async fn flush(&mut self) -> Result<(), BodyError> {
         match self {
             Writer::Http1(writer) => writer.flush().await,
+            Writer::Http2(writer) => writer.flush().await,
             Writer::GrpcWeb(writer) => Box::pin(writer.flush()).await,
-            Writer::Http2(_) | Writer::Nobody => Ok(()),
+            Writer::Nobody => Ok(()),
         }
     }
 
@@ -179,7 +180,7 @@ impl Writer<'_> {
     pub(crate) async fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
         match self {
             Writer::Http1(writer) => writer.end(trailers).await,
-            Writer::Http2(writer) => writer.end(trailers),
+            Writer::Http2(writer) => writer.end(trailers).await,
             Writer::GrpcWeb(writer) => Box::pin(writer.end(trailers)).await,
             Writer::Nobody => Ok(()),
         }
@@ -294,13 +295,14 @@ pub(crate) async fn pump(
     writer: &mut Writer<'_>,
     seen: impl FnMut(&[u8]) -> Result<(), BodyError>,
 ) -> Result<(), Broken> {
-    copy(reader, writer, seen).await?;
+    copy(reader, writer, &Cell::new(false), seen).await?;
     writer.end(reader.trailers()).await.map_err(Broken::Writing)
 }
 
 async fn copy(
     reader: &mut Reader<'_>,
     writer: &mut Writer<'_>,
+    waits: &Cell<bool>,
     mut seen: impl FnMut(&[u8]) -> Result<(), BodyError>,
 ) -> Result<(), Broken> {
     loop {
@@ -316,7 +318,10 @@ async fn copy(
                         Poll::Ready(piece) => Poll::Ready(Some(piece)),
                         Poll::Pending => gone.as_mut().poll(cx).map(|()| None),
                     });
-                    first.await.ok_or(Broken::Writing(BodyError::Gone))?
+                    waits.set(true);
+                    let first = first.await;
+                    waits.set(false);
+                    first.ok_or(Broken::Writing(BodyError::Gone))?
                 }
             }
         };
@@ -355,6 +360,10 @@ pub(crate) struct Progress {
     pub(crate) spent: Cell<bool>,
     /// All of it was sent in the attempt that runs.
     pub(crate) complete: Cell<bool>,
+    /// All that came was passed on, and more is awaited.
+    pub(crate) waits: Cell<bool>,
+    /// Set when a part comes.
+    pub(crate) moved: Cell<bool>,
 }
 
 impl<'a> RequestBody<'a> {
@@ -367,6 +376,11 @@ impl<'a> RequestBody<'a> {
     pub(crate) fn read_through(&mut self, wrap: impl FnOnce(Reader<'a>) -> Reader<'a>) {
         let nothing = Reader::Kept { bytes: Vec::new(), read: true };
         self.reader = wrap(std::mem::replace(&mut self.reader, nothing));
+    }
+
+    /// Whether it announces more than may come.
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self.length(), BodyLength::Known(bytes) if bytes > self.bytes_max)
     }
 
     /// How long it is, as its head said.
@@ -405,7 +419,8 @@ impl<'a> RequestBody<'a> {
         }
         if !self.ended {
             let RequestBody { reader, sent, bytes, bytes_max, .. } = self;
-            copy(reader, writer, |part| {
+            copy(reader, writer, &progress.waits, |part| {
+                progress.moved.set(true);
                 *bytes += part.len() as u64;
                 if *bytes > *bytes_max {
                     return Err(BodyError::TooLarge);

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod http1;
 pub(crate) mod http1_io;
 pub(crate) mod http1_server;
+pub(crate) mod http2_guard;
 pub(crate) mod http2_io;
 pub(crate) mod http2_server;
 pub(crate) mod tcp;

@@ -95,6 +95,9 @@ async fn run_stages(
     record: &mut Record,
 ) -> Result<Fate, Ended> {
     arrive(worker, active, request, record)?;
+    if body.is_too_large() {
+        return Err(Ended::new(Code::BodyTooLarge, "the announced length is above the limit"));
+    }
     if let Some(answer) = preflight(active, request, record)? {
         return Ok(answer_with(responder, &answer, Vec::new(), record).await);
     }

@@ -11,6 +11,7 @@ mod body;
 mod buffer;
 mod compiled;
 mod connection;
+mod crowd;
 mod engine;
 mod exchange;
 #[doc(hidden)]

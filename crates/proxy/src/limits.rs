@@ -13,13 +13,18 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// A connection between two requests is kept so long.
     pub idle_timeout: Duration,
-    /// An exchange in which no byte moves in either direction ends after this.
+    /// An exchange in which no byte moves in either direction ends after this, and so does a connection whose peer takes
+    /// nothing of what is sent to it.
     pub stream_idle: Duration,
     /// After an answer that ends the connection, what the client still sends is read so long, so that it sees the answer
     /// and not a reset (RFC 9112, 9.6).
     pub linger: Duration,
-    /// Open connections of one worker; more are answered that there are too many.
+    /// Open connections of one worker; for one more, the one that has been idle for longest makes room, or it is answered
+    /// that there are too many.
     pub connections_max: usize,
+    /// Open connections of one worker from one source (an address of IPv4, a /64 of IPv6) at the edge: a quarter of all, so
+    /// that nobody alone can take every place. Trusted proxies speak for many and are not counted.
+    pub connections_per_source_max: usize,
     /// How often a name is looked up again. The system's resolver tells no lifetime; this is what operators expect of a
     /// record that they change.
     pub lookup_again: Duration,
@@ -34,6 +39,7 @@ impl Default for Limits {
             stream_idle: Duration::from_secs(300),
             linger: Duration::from_secs(2),
             connections_max: 20_000,
+            connections_per_source_max: 5_000,
             lookup_again: Duration::from_secs(30),
         }
     }

@@ -14,7 +14,7 @@ use weft_trust::peer::Owner;
 
 use crate::body::Responder;
 use crate::buffer::Buffer;
-use crate::connection::http1::ResponseTo;
+use crate::connection::http1::{BodyFraming, ResponseTo, ResponseWire, write_response};
 use crate::connection::http1_io::{Asked, Http1Responder};
 use crate::connection::{Conn, Entry, http1_server, http2_server, tcp};
 use crate::exchange::answer_with;
@@ -50,8 +50,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListen
             continue;
         };
         let label = entry.label();
-        if worker.open.load(Ordering::Relaxed) >= worker.limits().connections_max {
-            worker.stats.borrow_mut().add(Meter::Rejected("too_many_connections"), 1);
+        if worker.open.load(Ordering::Relaxed) >= worker.limits().connections_max && !worker.crowd.shed() {
+            turn_away(&worker, &socket, "as many connections as one worker may have are open and busy");
             continue;
         }
         worker.open.fetch_add(1, Ordering::Relaxed);
@@ -60,8 +60,15 @@ pub(crate) async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListen
         let (worker, entry) = (Rc::clone(&worker), entry.clone());
         tokio::task::spawn_local(async move {
             let mut phase = worker.watch_phase();
+            let most = most_from(&worker, &entry, peer);
+            let guest = worker.crowd.enter(peer.ip(), most);
             tokio::select! {
-                () = serve(&worker, entry, socket, peer) => {}
+                () = async {
+                    match guest {
+                        Some(_) => serve(&worker, entry, socket, peer).await,
+                        None => turn_away(&worker, &socket, "as many connections as one source may have are open"),
+                    }
+                } => {}
                 _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => {}
             }
             worker.open.fetch_sub(1, Ordering::Relaxed);
@@ -70,9 +77,45 @@ pub(crate) async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListen
     }
 }
 
+/// How many connections may come from where this one comes from.
+fn most_from(worker: &Worker, entry: &Entry, peer: SocketAddr) -> usize {
+    let trusted = || {
+        let active = worker.active();
+        active.is_some_and(|active| {
+            active.compiled.gateway().is_some_and(|(_, gateway)| gateway.trusts(peer.ip()))
+        })
+    };
+    if *entry == Entry::Edge && !trusted() { worker.limits().connections_per_source_max } else { usize::MAX }
+}
+
+/// Says that there are too many connections, as far as the socket takes it at once, and closes.
+fn turn_away(worker: &Worker, socket: &TcpStream, why: &str) {
+    worker.stats.borrow_mut().add(Meter::Rejected("too_many_connections"), 1);
+    if worker.shared.edge_tls.load().is_some() {
+        // Nobody would understand plain bytes, and a handshake is what there is no place for.
+        return;
+    }
+    let mut head = Head::new();
+    let text = rescue::answer(&Ended::new(Code::TooManyConnections, why), false, "", &mut head);
+    let wire = ResponseWire {
+        to: ResponseTo { method: Method::Get, upgrade: false },
+        version: Version::Http11,
+        framing: BodyFraming::Length(text.len() as u64),
+        length_declared: None,
+        keep_alive: false,
+    };
+    let mut out = Vec::new();
+    write_response(&head, &wire, &mut out);
+    out.extend_from_slice(&text);
+    // There is no place to wait in either.
+    let _ = socket.try_write(&out);
+}
+
 async fn serve(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: SocketAddr) {
-    // A socket that refuses the option works all the same.
+    // A socket that refuses the options works all the same.
     let _ = socket.set_nodelay(true);
+    // The kernel gives up a peer that takes nothing for so long, whoever is writing and whatever.
+    let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(worker.limits().stream_idle));
     match entry {
         Entry::Edge => edge(worker, socket, peer).await,
         Entry::Inbound => inbound(worker, socket, peer).await,
@@ -104,7 +147,17 @@ async fn edge(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
 /// Without TLS the first bytes say which HTTP it is.
 async fn plain(worker: &Rc<Worker>, conn: &Rc<Conn>, socket: TcpStream) {
     let until = worker.timer.now() + worker.limits().handshake_timeout;
-    let Some(Some(http2)) = worker.timer.limit(until, speaks_http2(worker, &socket)).await else {
+    let mut phase = worker.watch_phase();
+    let spoken = tokio::select! {
+        spoken = worker.timer.limit(until, speaks_http2(worker, &socket)) => spoken,
+        () = worker.crowd.until_shed() => None,
+        // Browsers connect ahead of their requests: who leaves waits a moment for those, and not to the limit.
+        () = async {
+            let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+            worker.timer.sleep(http1_server::FAREWELL).await;
+        } => None,
+    };
+    let Some(Some(http2)) = spoken else {
         worker.stats.borrow_mut().add(Meter::Rejected("silent"), 1);
         return;
     };

@@ -24,6 +24,7 @@ use weft_trust::mesh::MeshTls;
 use weft_trust::peer::PeerCheck;
 
 use crate::compiled::{Compiled, Operations};
+use crate::crowd::Crowd;
 use crate::limits::Limits;
 use crate::metrics::{Names, Stats};
 use crate::timer::Timer;
@@ -95,6 +96,8 @@ pub(crate) struct Worker {
     endpoints: RefCell<Option<Arc<wire::Endpoints>>>,
     lookups: RefCell<Vec<AbortHandle>>,
     phase: watch::Sender<Phase>,
+    /// Who is connected.
+    pub(crate) crowd: Crowd,
     /// True once a plan and the instances of its mesh upstreams are known.
     informed: watch::Sender<bool>,
     /// Grows when trust changed: connections with revoked peers end.
@@ -147,6 +150,7 @@ impl Worker {
             endpoints: RefCell::new(None),
             lookups: RefCell::new(Vec::new()),
             phase: watch::Sender::new(Phase::Serving),
+            crowd: Crowd::default(),
             informed: watch::Sender::new(false),
             trust_epoch: watch::Sender::new(0),
             open,

@@ -10,7 +10,9 @@ use super::tcp;
 use crate::access::Record;
 use crate::body::{Reader, RequestBody, Responder};
 use crate::buffer::{BUFFER_BYTES, Buffer};
-use crate::connection::http1::{HeadRefusal, HeadScan, ParsedRequest, ResponseTo, Upgrade, parse_request};
+use crate::connection::http1::{
+    HeadLimits, HeadRefusal, HeadScan, ParsedRequest, ResponseTo, Upgrade, parse_request,
+};
 use crate::connection::http1_io::{Asked, Http1Reader, Http1Responder};
 use crate::connection::{BODY_BYTES_MAX, Conn};
 use crate::exchange::{self, Fate, Request, answer_with};
@@ -21,7 +23,7 @@ use crate::stream::Stream;
 use crate::worker::{Phase, Worker};
 
 /// While we leave, an idle connection is kept so long for a request that is on its way.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes that are read at most after an answer that ends the connection.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
@@ -108,6 +110,7 @@ impl Server<'_> {
                 readable = self.stream.readable() => return readable.is_ok(),
                 changed = phase.changed() => if changed.is_err() { return false },
                 () = timer.at(until) => return false,
+                () = self.worker.crowd.until_shed() => return false,
             }
         }
     }
@@ -121,7 +124,9 @@ impl Server<'_> {
                     return Came::Request(parsed);
                 }
                 Ok(None) => {}
-                Err(refusal) => return Came::Refused(Ended::new(code_of(refusal), refusal.to_string())),
+                Err(refusal) => {
+                    return Came::Refused(Ended::new(code_of(refusal), detail_of(refusal, limits)));
+                }
             }
             match self.stream.read(self.buf.space(BUFFER_BYTES / 2)).await {
                 Ok(0) | Err(_) => return Came::Nothing,
@@ -192,6 +197,16 @@ pub(crate) async fn linger(worker: &Worker, stream: &Stream) {
     };
     // Whoever keeps sending after that is cut.
     let _ = worker.timer.limit(until, drained).await;
+}
+
+/// What exactly was wrong; where it is a limit, how much it is.
+fn detail_of(refusal: HeadRefusal, limits: &HeadLimits) -> String {
+    match refusal {
+        HeadRefusal::RequestLineTooLong => format!("{refusal} of {} KiB", limits.line_bytes_max / 1024),
+        HeadRefusal::HeadTooLarge => format!("{refusal} of {} KiB", limits.head_bytes_max / 1024),
+        HeadRefusal::TooManyFields => format!("{refusal} of {} fields", limits.fields_max),
+        other => other.to_string(),
+    }
 }
 
 fn code_of(refusal: HeadRefusal) -> Code {

@@ -75,26 +75,40 @@ fn kind_of(error: &h2::Error) -> BodyError {
 /// Writes DATA frames and trailers.
 pub(crate) struct Http2Writer {
     send: SendStream<Bytes>,
+    /// The last part, as long as more may come at once.
+    held: Bytes,
     ended: bool,
 }
 
 impl Http2Writer {
     /// `ended`: the head already closed the stream.
     pub(crate) fn new(send: SendStream<Bytes>, ended: bool) -> Self {
-        Http2Writer { send, ended }
+        Http2Writer { send, held: Bytes::new(), ended }
     }
 
+    /// Takes a part and sends the one before it: the last one says itself that it is the last.
     pub(crate) async fn data(&mut self, piece: Piece<'_>) -> Result<(), BodyError> {
         if self.ended {
             return Ok(());
         }
-        let mut rest = match piece {
+        let next = match piece {
             Piece::Shared(bytes) => bytes,
             Piece::Slice(bytes) => Bytes::copy_from_slice(bytes),
             Piece::End => return Ok(()),
         };
-        while !rest.is_empty() {
-            self.send.reserve_capacity(rest.len());
+        self.flush().await?;
+        self.held = next;
+        Ok(())
+    }
+
+    /// Sends what is held.
+    pub(crate) async fn flush(&mut self) -> Result<(), BodyError> {
+        self.send_held(false).await
+    }
+
+    async fn send_held(&mut self, end: bool) -> Result<(), BodyError> {
+        while !self.held.is_empty() {
+            self.send.reserve_capacity(self.held.len());
             let granted = if self.send.capacity() > 0 {
                 self.send.capacity()
             } else {
@@ -103,8 +117,15 @@ impl Http2Writer {
                     Some(Err(_)) | None => return Err(BodyError::Gone),
                 }
             };
-            let part = rest.split_to(granted.min(rest.len()));
-            self.send.send_data(part, false).map_err(|_| BodyError::Gone)?;
+            let part = self.held.split_to(granted.min(self.held.len()));
+            let last = end && self.held.is_empty();
+            self.send.send_data(part, last).map_err(|_| BodyError::Gone)?;
+            if last {
+                return Ok(());
+            }
+        }
+        if end {
+            self.send.send_data(Bytes::new(), true).map_err(|_| BodyError::Gone)?;
         }
         Ok(())
     }
@@ -118,15 +139,17 @@ impl Http2Writer {
         let _ = poll_fn(|cx| self.send.poll_reset(cx)).await;
     }
 
-    pub(crate) fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
+    pub(crate) async fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        let sent = match trailers.map(fields_of).filter(|fields| !fields.is_empty()) {
-            Some(fields) => self.send.send_trailers(fields),
-            None => self.send.send_data(Bytes::new(), true),
-        };
-        sent.map_err(|_| BodyError::Gone)
+        match trailers.map(fields_of).filter(|fields| !fields.is_empty()) {
+            Some(fields) => {
+                self.flush().await?;
+                self.send.send_trailers(fields).map_err(|_| BodyError::Gone)
+            }
+            None => self.send_held(true).await,
+        }
     }
 }
 

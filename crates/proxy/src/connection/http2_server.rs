@@ -1,15 +1,18 @@
 //! HTTP/2 from a client: a task per stream, floods bounded, a calm GOAWAY when we leave.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::SendResponse;
+use h2::server::{Connection, SendResponse};
 use weft_model::code::Code;
 
 use crate::body::{Reader, RequestBody, Responder};
 use crate::connection::http1::Upgrade;
+use crate::connection::http2_guard::{Allowance, Guarded};
 use crate::connection::http2_io::{self, Http2Reader, Http2Responder};
 use crate::connection::{BODY_BYTES_MAX, Conn, Entry};
 use crate::exchange::{self, Request, answer_with};
@@ -20,8 +23,11 @@ use crate::stream::Stream;
 use crate::upstream::connect;
 use crate::worker::{Phase, Worker};
 
-/// Streams that the client has reset and whose state is kept, at most; more end the connection (CVE-2023-44487).
+/// Streams that the client has reset before they were looked at, at most; more end the connection (CVE-2023-44487).
 const RESETS_MAX: usize = 32;
+/// The same in the mesh, as many as there may be streams: the other side only passes on that its own clients gave up, and
+/// whoever else is on the connection must not pay for them. How often that may be is for the guard to say.
+const RESETS_MESH_MAX: usize = 1000;
 
 /// A client is sent to a new connection after so long, give or take the jitter: so a few long-lived connections find their
 /// way to all workers and to instances that were added since, and not all at once.
@@ -31,19 +37,14 @@ const AGE_JITTER: Duration = Duration::from_secs(120);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) {
-    let edge = conn.entry == Entry::Edge;
-    let mut builder = h2::server::Builder::new();
-    builder
-        .max_concurrent_streams(if edge { 100 } else { 1000 })
-        .initial_window_size(if edge { 64 * 1024 } else { connect::STREAM_WINDOW_BYTES })
-        // As much as all streams together, so that those whose reader is slow hold up no other.
-        .initial_connection_window_size(if edge { 100 * 64 * 1024 } else { connect::CONNECTION_WINDOW_BYTES })
-        .max_header_list_size(if edge { 32 * 1024 } else { 64 * 1024 })
-        .max_concurrent_reset_streams(RESETS_MAX)
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_send_buffer_size(1024 * 1024);
     let until = worker.timer.now() + worker.limits().handshake_timeout;
-    let Some(Ok(mut connection)) = worker.timer.limit(until, builder.handshake(stream)).await else { return };
+    let tripped = Rc::new(Cell::new(false));
+    let guarded =
+        Guarded::new(stream, Rc::clone(&worker.timer), Allowance::of(&conn.entry), Rc::clone(&tripped));
+    let Some(Ok(mut connection)) = worker.timer.limit(until, settings(&conn.entry).handshake(guarded)).await
+    else {
+        return;
+    };
     let mut phase = worker.watch_phase();
     let open = Rc::new(Cell::new(0_usize));
     let mut leaving = false;
@@ -58,6 +59,15 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
         let accepted = tokio::select! {
             biased;
             accepted = connection.accept() => accepted,
+            // The guard trips while the line above reads.
+            () = poll_fn(|_| if tripped.get() { Poll::Ready(()) } else { Poll::Pending }) => {
+                return calm_down(worker, conn, connection).await;
+            }
+            () = worker.crowd.until_shed(), if !leaving && open.get() == 0 => {
+                leaving = true;
+                connection.graceful_shutdown();
+                continue;
+            }
             _ = phase.changed(), if !leaving => continue,
             () = &mut aged, if !leaving => {
                 leaving = true;
@@ -90,6 +100,31 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             None => return,
         }
     }
+}
+
+/// What the codec allows a client.
+fn settings(entry: &Entry) -> h2::server::Builder {
+    let edge = *entry == Entry::Edge;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(if edge { 100 } else { 1000 })
+        .initial_window_size(if edge { 64 * 1024 } else { connect::STREAM_WINDOW_BYTES })
+        // As much as all streams together, so that those whose reader is slow hold up no other.
+        .initial_connection_window_size(if edge { 100 * 64 * 1024 } else { connect::CONNECTION_WINDOW_BYTES })
+        .max_header_list_size(if edge { 32 * 1024 } else { 64 * 1024 })
+        .max_concurrent_reset_streams(if edge { RESETS_MAX } else { RESETS_MESH_MAX })
+        .max_pending_accept_reset_streams(if edge { RESETS_MAX } else { RESETS_MESH_MAX })
+        .max_send_buffer_size(1024 * 1024);
+    builder
+}
+
+/// Ends a connection whose peer floods it, and says so.
+async fn calm_down(worker: &Worker, conn: &Conn, mut connection: Connection<Guarded, Bytes>) {
+    worker.stats.borrow_mut().add(Meter::Refused(Code::Http2Abuse.name()), 1);
+    tracing::warn!(peer = %conn.peer, code = Code::Http2Abuse.as_str(), "{}", Code::Http2Abuse.summary());
+    connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+    let until = worker.timer.now() + worker.limits().linger;
+    let _ = worker.timer.limit(until, poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
 async fn stream_of(

@@ -33,6 +33,9 @@ use crate::upstream::pool::{Endpoint, Http1Client};
 use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
 use crate::worker::{Callee, CalleeKind, Worker};
 
+/// Interim heads that are passed on; who sends more of them means no answer.
+const INTERIMS_MAX: u32 = 64;
+
 /// Field with which a sidecar marks an answer that it made in place of its service, by its code. The caller's side takes it
 /// out; it knows by it whether the service was asked at all, and whether it is time for the fallback.
 pub(crate) const ENDED_BY: &str = "weft-ended-by";
@@ -426,12 +429,17 @@ impl One<'_, '_, '_, '_> {
         });
         let mut upload = Upload { future: upload, over: false };
         let mut head = Head::new();
-        let mut reply = reply;
+        let (mut reply, mut interims) = (reply, 0);
         let answer = loop {
             let first = first_of(&mut upload, reply.head(&mut head), self.responder.gone());
-            let first = worker.timer.limit(self.limits.ends, first).await;
+            let first = in_time(self.job, &self.limits, &progress, first).await;
             self.attempts.progress.spent.set(progress.spent.get());
             match first {
+                // Of a call of gRPC it is not known whose turn it is.
+                None if progress.waits.get() && !self.request.grpc => {
+                    flight.record(worker.timer.now(), Outcome::GivenUp.verdict());
+                    return Carried::Ended(Code::BodyTimeout.into());
+                }
                 None if self.limits.per_try => {
                     return Carried::Failed(NoAnswer {
                         outcome: Outcome::TryTimeout,
@@ -451,6 +459,13 @@ impl One<'_, '_, '_, '_> {
                 Some(First::Head(Err(no))) => return Carried::Failed(no),
                 Some(First::Head(Ok(Answer { kind: AnswerKind::Interim(rest), .. }))) => {
                     reply = rest;
+                    interims += 1;
+                    if interims > INTERIMS_MAX {
+                        return Carried::Failed(NoAnswer {
+                            outcome: Outcome::NoResponse,
+                            code: Code::UpstreamProtocol,
+                        });
+                    }
                     if head.status() != 100 && self.responder.interim(&head).await.is_err() {
                         return Carried::Ended(Code::DownstreamGone.into());
                     }
@@ -486,6 +501,28 @@ impl One<'_, '_, '_, '_> {
             progress: &progress,
         };
         passing.pass(&mut upload, head, answer).await
+    }
+}
+
+/// Waits for `first` until the attempt's time is over. A default limit, and that of a try, is the service's time and not the
+/// client's: it begins anew as long as the request still comes.
+async fn in_time<T>(
+    job: &Job<'_>,
+    limits: &Attempt,
+    progress: &Progress,
+    first: impl Future<Output = T>,
+) -> Option<T> {
+    let timer = &job.worker.timer;
+    let span = timer.now().until(limits.ends);
+    let last = if job.limits.whole.is_some() { job.limits.whole.at() } else { Tick::NEVER };
+    let (mut first, mut ends) = (pin!(first), limits.ends);
+    loop {
+        let came = timer.limit(ends, first.as_mut()).await;
+        let again = (timer.now() + span).min(last);
+        if came.is_some() || again <= ends || !progress.moved.replace(false) {
+            return came;
+        }
+        ends = again;
     }
 }
 
@@ -532,7 +569,7 @@ impl Passing<'_, '_, '_> {
                 bytes.set(bytes.get() + part.len() as u64);
                 Ok(())
             }));
-            rest_of(job, upload, download, &moved).await
+            rest_of(job, upload, download, [&moved, &progress.moved]).await
         };
         record.response_bytes = bytes.get();
         if let Some(status) = reader.trailers().and_then(grpc_status) {
@@ -657,14 +694,14 @@ async fn rest_of<F: Future<Output = UploadEnd>>(
     job: &Job<'_>,
     upload: &mut Upload<'_, F>,
     mut download: Pin<&mut impl Future<Output = Result<(), Broken>>>,
-    moved: &Cell<bool>,
+    moved: [&Cell<bool>; 2],
 ) -> Result<(), Ended> {
     let timer = &job.worker.timer;
     let mut deadline = timer.at(job.limits.whole.at());
     let mut idle = pin!(async {
         loop {
             timer.sleep(job.worker.limits().stream_idle).await;
-            if !moved.replace(false) {
+            if !moved.map(|one_way| one_way.replace(false)).contains(&true) {
                 return;
             }
         }

@@ -31,6 +31,8 @@ pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1000 * STREAM_WINDOW_BYTES;
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// and given up when no answer comes for so long.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams that we gave up and whose last frames may still come.
+const RESETS_MAX: usize = 1000;
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
@@ -92,8 +94,12 @@ pub(crate) async fn http2(
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEAD_BYTES_MAX)
-        .max_concurrent_reset_streams(64)
+        .max_concurrent_reset_streams(RESETS_MAX)
         .max_send_buffer_size(STREAM_WINDOW_BYTES as usize);
+    if matches!(endpoint.target, Target::Mesh(_)) {
+        // Answers that meet a stream whose client gave up are nobody's fault, and count for ever.
+        builder.max_local_error_reset_streams(None);
+    }
     let until = worker.timer.now() + timeout;
     let made = worker.timer.limit(until, builder.handshake(stream)).await.ok_or(Code::ConnectTimeout)?;
     let (send, mut connection) = made.map_err(|_| Code::UpstreamProtocol)?;

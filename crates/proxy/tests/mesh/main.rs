@@ -7,6 +7,7 @@ mod change;
 mod dns;
 mod grpc;
 mod grpc_web;
+mod hostile;
 mod http1;
 mod http2;
 mod identity;
