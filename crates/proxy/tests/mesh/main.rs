@@ -11,6 +11,7 @@ mod hostile;
 mod http1;
 mod http2;
 mod identity;
+mod local;
 mod proxy;
 mod recovery;
 mod routing;

@@ -1,7 +1,7 @@
 //! The sidecar as forward proxy: callees by name, outside hosts where they are declared, tunnels by CONNECT.
 
 use crate::support::http2::{self, Client};
-use crate::support::wire::{Wire, answering, echo, ok, service};
+use crate::support::wire::{Wire, answering, echo, nobody, ok, service};
 use crate::support::{Mesh, mesh};
 
 async fn shop(external: u16) -> Mesh {
@@ -97,7 +97,7 @@ async fn a_declared_outside_host_is_reached_by_its_url() {
 
 #[tokio::test]
 async fn an_outside_host_that_is_not_there_is_a_fault() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (gone, _held) = nobody();
     let mesh = shop(gone).await;
     let mut client = Wire::to(mesh.beside("api").proxy).await;
     let request = format!("CONNECT 127.0.0.1:{gone} HTTP/1.1\r\nhost: 127.0.0.1:{gone}\r\n\r\n");

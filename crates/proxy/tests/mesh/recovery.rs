@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::support::wire::{Wire, answering, echo, get, ok, service};
+use crate::support::wire::{Wire, answering, echo, get, nobody, ok, service};
 use crate::support::{counted, mesh, within};
 
 /// A gateway with one route to `api`, which has these settings.
@@ -315,7 +315,7 @@ async fn who_leaves_the_queue_makes_room_in_it() {
 #[tokio::test]
 async fn a_fallback_answers_for_a_service_that_cannot() {
     let settings = "{ timeout: 200ms, fallback: { status: 200, body: \"[]\", headers: { content-type: application/json } } }";
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (gone, _held) = nobody();
     for port in [gone, silent().await] {
         let mesh = mesh(&with(settings)).on("api", port).start().await;
         let mut client = Wire::to(mesh.edge_address()).await;
@@ -331,7 +331,7 @@ async fn a_fallback_answers_for_a_service_that_cannot() {
 
 #[tokio::test]
 async fn a_dead_instance_costs_no_request_while_another_lives() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (gone, _held) = nobody();
     let mesh = mesh(&with("{ balance: round_robin }")).on("api", gone).on("api", echo("good").await);
     let mesh = mesh.start().await;
     let mut client = Wire::to(mesh.edge_address()).await;

@@ -112,6 +112,7 @@ pub(crate) struct Recipe {
     instances: Vec<(String, String, u16)>,
     limits: Limits,
     name_server: Option<SocketAddr>,
+    threads: usize,
 }
 
 /// Begins with a manifest; services in it need `run: x` (nothing is run) or a `url`.
@@ -121,6 +122,7 @@ pub(crate) fn mesh(manifest: &str) -> Recipe {
         instances: Vec::new(),
         limits: Limits::default(),
         name_server: None,
+        threads: 1,
     }
 }
 
@@ -154,6 +156,12 @@ impl Recipe {
         self
     }
 
+    /// Worker threads of the gateway.
+    pub(crate) fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
     pub(crate) fn plans(&self) -> Plans {
         let files: Vec<_> = self.files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         plans(&files)
@@ -178,7 +186,7 @@ impl Recipe {
             mesh.sidecars.push(sidecar);
         }
         if mesh.plans.gateway.is_some() {
-            mesh.gateway = Some(mesh.edge(1));
+            mesh.gateway = Some(mesh.edge(self.threads));
         }
         mesh.publish().await;
         mesh

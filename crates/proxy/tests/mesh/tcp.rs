@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_rustls::TlsConnector;
 use weft_trust::mesh::{MeshTls, mesh_server_name};
 
-use crate::support::wire::{Wire, connect, echo, service};
+use crate::support::wire::{Wire, connect, echo, nobody, service};
 use crate::support::{Mesh, counted, mesh, noise, within};
 
 const SHOP: &str = "
@@ -160,7 +160,7 @@ async fn bytes_are_no_way_round_the_checks_of_requests() {
 
 #[tokio::test]
 async fn a_service_that_is_not_there_closes_the_connection() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (gone, _held) = nobody();
     let mesh = shop(gone).await;
     let mut client = Wire::to(mesh.toward("api", "db")).await;
     client.closed().await;

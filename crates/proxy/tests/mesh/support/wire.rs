@@ -244,6 +244,13 @@ pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
+/// A port at which nobody listens, and which nobody else gets as long as the socket is held.
+pub(crate) fn nobody() -> (u16, tokio::net::TcpSocket) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (socket.local_addr().unwrap().port(), socket)
+}
+
 /// One `GET` on a connection of its own.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Message {
     Wire::to(address).await.get(path).await
