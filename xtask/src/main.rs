@@ -1,5 +1,6 @@
 //! The developers' toolbox: `cargo xtask COMMAND`. Continuous integration runs `cargo xtask ci` and nothing else.
 
+mod bench;
 mod bless;
 mod ci;
 mod errors;
@@ -29,7 +30,7 @@ usage: cargo xtask COMMAND
   sim --seed N             one seed alone
   fuzz [TARGET] [--seconds N]
                            fuzz one target, or each of them, for N seconds (default 60)
-  bench NAME               measure";
+  bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it";
 
 /// Exit status for a command line that makes no sense.
 const WRONG_USE: u8 = 2;
@@ -70,7 +71,7 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["fuzz", "--seconds", seconds] => slow::fuzz(shell, None, number(seconds)?)?,
         ["fuzz", target] => slow::fuzz(shell, Some(target), slow::FUZZ_SECONDS)?,
         ["fuzz", target, "--seconds", seconds] => slow::fuzz(shell, Some(target), number(seconds)?)?,
-        ["bench", name] => anyhow::bail!("there is no benchmark `{name}` in this version"),
+        ["bench", words @ ..] => bench::bench(shell, words)?,
         _ => return Ok(false),
     }
     Ok(true)

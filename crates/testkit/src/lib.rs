@@ -7,10 +7,12 @@
 //! - [`System`]: a running system, from `weft up` to its end
 //! - [`http`]: a blocking client that can also send what is wrong
 //! - [`load`]: steady requests while something is broken
+//! - [`bench`]: what a measured proxy stands between, as the executable `testkit-bench`
 //! - [`service`]: the small services behind the manifest's `run`, as the executable `testkit-service`
 //!
 //! Nothing here sleeps for a guessed time: it waits for a line, an answer or the end of a process, each with a limit.
 
+pub mod bench;
 pub mod http;
 pub mod load;
 pub mod ports;
