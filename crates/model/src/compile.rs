@@ -9,7 +9,7 @@ use crate::api::{self, Api};
 use crate::check::check;
 use crate::code::Code;
 use crate::derive::derive;
-use crate::finding::{Finding, refuses};
+use crate::finding::{Finding, excerpt, refuses};
 use crate::grammar::variables::Environment;
 use crate::load::load;
 use crate::manifest::{Manifest, Spanned};
@@ -51,6 +51,7 @@ pub fn compile(files: &dyn Files, main: &str, overlay: Option<&str>, environment
     let Some(manifest) = loaded.manifest else {
         return Compiled { findings, sources, model: None, plans: None };
     };
+    find_folders(files, &manifest, &mut findings);
     let apis = read_apis(files, &manifest, &mut sources, &mut findings);
     let names = sources.iter().map(|source| source.path.clone()).collect();
     let (model, more) = resolve(manifest, apis, names);
@@ -59,6 +60,39 @@ pub fn compile(files: &dyn Files, main: &str, overlay: Option<&str>, environment
     tidy(&mut findings);
     let plans = (!refuses(&findings)).then(|| derive(&model));
     Compiled { findings, sources, model: Some(model), plans }
+}
+
+/// Looks for the folders that services run in.
+///
+/// A build may make a folder, though never the one that it runs in itself. So a missing one is only worth a warning
+/// where some build runs, and runs elsewhere.
+fn find_folders(files: &dyn Files, manifest: &Manifest, findings: &mut Vec<Finding>) {
+    let mut said: Vec<&Spanned<String>> = Vec::new();
+    let mut builds: Vec<Option<&str>> = Vec::new();
+    for service in &manifest.services {
+        said.extend(&service.cwd);
+        builds.extend(service.build.as_ref().map(|_| service.cwd.as_deref().map(String::as_str)));
+        for version in &service.versions {
+            said.extend(&version.cwd);
+            let cwd = version.cwd.as_ref().or(service.cwd.as_ref());
+            let build = version.build.as_ref().or(service.build.as_ref());
+            builds.extend(build.map(|_| cwd.map(|cwd| cwd.value.as_str())));
+        }
+    }
+    for cwd in said {
+        if files.is_folder(cwd) {
+            continue;
+        }
+        let message = format!("there is no folder `{}`", excerpt(cwd));
+        let finding = if builds.is_empty() || builds.contains(&Some(cwd.value.as_str())) {
+            let remedy = "correct the path, or make the folder; it is relative to the folder of the manifest";
+            Finding::error(Code::FolderMissing, cwd.span, message).remedy(remedy)
+        } else {
+            let remedy = "nothing to do if a `build` makes it; else correct the path";
+            Finding::warning(Code::FolderMissing, cwd.span, message).remedy(remedy)
+        };
+        findings.push(finding);
+    }
 }
 
 /// The APIs of all services by name. A file that several services share is read once.

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod check;
 pub mod code;
+pub mod command;
 mod compile;
 pub mod defaults;
 pub mod derive;

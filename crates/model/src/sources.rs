@@ -28,6 +28,11 @@ pub trait Files {
     /// Why there are none. A file that is longer than `bytes_max` may be cut behind it or refused.
     fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileError>;
 
+    /// Whether there is a folder at this path, relative to that of the main file; true where nothing is known of folders.
+    fn is_folder(&self, _path: &str) -> bool {
+        true
+    }
+
     /// What stands before a path where people see it, such as `examples/shop/`; empty where that is nothing.
     fn folder(&self) -> String {
         String::new()

@@ -188,7 +188,11 @@ fn not_of_form(text: &Text, form: &Form, key: Option<&str>, mistake: Mistake) ->
     let span = mistake.part.map_or(text.span, |(start, end)| text.part(start, end));
     let value = excerpt(&text.scalar.text);
     let null = text.scalar.is_null();
+    let part = mistake.part.and_then(|(start, end)| text.scalar.text.get(start..end));
     let message = match (mistake.code, key) {
+        (Code::NeedsShell, Some(key)) => {
+            format!("{key} is run without a shell, and `{}` needs one", excerpt(part.unwrap_or(&value)))
+        }
         (Code::NotBuilt, Some(key)) => format!("{key}: `{value}` is not supported in this version"),
         (Code::NotBuilt, None) => format!("`{value}` is not supported in this version"),
         (_, Some(key)) if null => format!("{key} has no value, and must be {}", form.what),

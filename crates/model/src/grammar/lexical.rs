@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use weft_stdx::units::{self, DurationRange, Percent, Rate, UnitError};
 
 use crate::code::Code;
+use crate::command::{self, CommandError};
 use crate::finding::excerpt;
 use crate::manifest::{
     AccessLog, Auth, Downstream, HealthProbe, HostPort, RelationPattern, RouteKey, Scheme, ServiceUrl,
@@ -142,6 +143,33 @@ pub fn text(text: &str) -> Read<String> {
         return wrong(Code::BadValue, "it is empty");
     }
     Ok(text.to_owned())
+}
+
+/// A command that can be started without a shell.
+pub fn command(text: &str) -> Read<String> {
+    let part = |code, why: String, part| Err(Mistake { code, why, part });
+    match command::split(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(CommandError::Empty) => wrong(Code::BadValue, "it is empty; write a program and its arguments"),
+        Err(CommandError::Shell { part: found, .. }) => {
+            let whole = excerpt(text.trim_end());
+            let whole = if whole == text.trim_end() { command::quote(text) } else { "'…'".to_owned() };
+            part(Code::NeedsShell, format!("to have a shell run it, write: sh -c {whole}"), Some(found))
+        }
+        Err(CommandError::Unclosed { quote, at }) => {
+            let why = match quote {
+                '\\' => "the backslash at its end stands before nothing; remove it".to_owned(),
+                quote => {
+                    format!("this {quote} has no end; add it, or write \\{quote} for the character itself")
+                }
+            };
+            part(Code::BadValue, why, Some((at, at + quote.len_utf8())))
+        }
+        Err(CommandError::Assignment(_)) => {
+            wrong(Code::BadValue, "variables are not set in front of a command; say them under `env`")
+        }
+        Err(error @ CommandError::TooLong) => wrong(Code::BadValue, error.to_string()),
+    }
 }
 
 /// Any text.

@@ -32,7 +32,7 @@ form!(SERVICE, "the name of a service", "orders", l::name, Json::Pattern(NAME_PA
 form!(VERSION, "the name of a version", "v2", l::name, Json::Pattern(NAME_PATTERN));
 form!(FILE, "the path of a file", "api/orders.openapi.yaml", l::file, Json::Pattern("."));
 form!(FOLDER, "the path of a folder", "services/orders", l::file, Json::Pattern("."));
-form!(COMMAND, "a command", "shop orders", l::text, Json::Pattern("."));
+form!(COMMAND, "a command", "shop orders", l::command, Json::Pattern("."));
 form!(TEXT, "text", "hello", l::free_text, Json::Pattern(""), Variables::Text);
 form!(PORT, "a port", "7001", |t| l::integer(t, 1, 65_535), Json::Integer(1, 65_535));
 form!(REPLICAS, "a number of copies", "2", |t| l::integer(t, 0, 100), Json::Integer(0, 100));

@@ -18,6 +18,10 @@ impl Files for Folder {
         bytes.truncate(bytes_max);
         Ok(bytes)
     }
+
+    fn is_folder(&self, path: &str) -> bool {
+        self.0.join(path).is_dir()
+    }
 }
 
 /// Whether expected files are written anew.

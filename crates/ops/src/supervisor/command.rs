@@ -1,43 +1,18 @@
-//! What a service is started as: its words, its executable, its environment.
-//!
-//! `run` is split into words by the quoting rules of the POSIX shell (XCU 2.2) and run without a shell: what only a shell
-//! would understand is refused, never passed on as a word that happens to contain `|`.
+//! What a service is started as: its executable and its environment. Its words are those of `weft_model::command`.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::iter::Peekable;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::str::Chars;
 
 use weft_model::plan::EnvValue;
-
-/// Words that a command may have.
-const WORDS_MAX: usize = 1024;
 
 /// Why a command cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// No word.
-    #[error("the command is empty")]
-    Empty,
-    /// A quote without its end.
-    #[error("a {0} quote has no end")]
-    Unclosed(char),
-    /// Something only a shell understands.
-    #[error("`{found}` needs a shell, and none is used; write: sh -c {whole}")]
-    Shell {
-        /// What was found.
-        found: String,
-        /// The whole command, quoted.
-        whole: String,
-    },
-    /// `NAME=value command`.
-    #[error("`{0}` sets a variable; say it under `env:`")]
-    Assignment(String),
-    /// More words than anybody writes.
-    #[error("the command has more than {WORDS_MAX} words")]
-    TooLong,
+    /// It has no words; a manifest with it is refused before it comes to this.
+    #[error(transparent)]
+    Words(#[from] weft_model::command::CommandError),
     /// No such program.
     #[error("`{program}` is neither in {cwd} nor on the PATH")]
     NotFound {
@@ -52,118 +27,6 @@ pub enum CommandError {
     /// The folder is missing.
     #[error("its folder {0} does not exist")]
     NoFolder(String),
-}
-
-/// The words of a command.
-///
-/// # Errors
-/// What a shell would be needed for, or a quote without its end.
-pub fn split(command: &str) -> Result<Vec<String>, CommandError> {
-    let mut words = Vec::new();
-    let mut letters = command.chars().peekable();
-    let shell = |found: String| CommandError::Shell { found, whole: quote(command) };
-    while skip_blank(&mut letters) {
-        if words.len() == WORDS_MAX {
-            return Err(CommandError::TooLong);
-        }
-        words.push(word(&mut letters).map_err(|stop| match stop {
-            Stop::Unclosed(quote) => CommandError::Unclosed(quote),
-            Stop::Shell(found) => shell(found),
-        })?);
-    }
-    let first = words.first().ok_or(CommandError::Empty)?;
-    if first.is_empty() {
-        return Err(CommandError::Empty);
-    }
-    if let Some((name, _)) = first.split_once('=')
-        && !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    {
-        return Err(CommandError::Assignment(first.clone()));
-    }
-    Ok(words)
-}
-
-enum Stop {
-    Unclosed(char),
-    Shell(String),
-}
-
-/// Skips blanks; false at the end.
-fn skip_blank(letters: &mut Peekable<Chars<'_>>) -> bool {
-    while letters.next_if(|c| *c == ' ' || *c == '\t').is_some() {}
-    letters.peek().is_some()
-}
-
-/// One word; the first letter is not blank.
-fn word(letters: &mut Peekable<Chars<'_>>) -> Result<String, Stop> {
-    let mut word = String::new();
-    let start = |word: &String, c: char| word.is_empty() && (c == '~' || c == '#');
-    while let Some(c) = letters.next_if(|c| *c != ' ' && *c != '\t') {
-        match c {
-            '\'' => single_quoted(letters, &mut word)?,
-            '"' => double_quoted(letters, &mut word)?,
-            '\\' => match letters.next() {
-                // A backslash before a line end joins the lines.
-                Some('\n') => {}
-                Some(next) => word.push(next),
-                None => return Err(Stop::Unclosed('\\')),
-            },
-            '$' => dollar(letters, &mut word)?,
-            // A line end that YAML left in a folded text ends a command in a shell.
-            '\n' if letters.peek().is_none() => {}
-            '|' | '&' | ';' | '<' | '>' | '(' | ')' | '`' | '\n' => {
-                return Err(Stop::Shell(c.escape_debug().to_string()));
-            }
-            c if start(&word, c) => return Err(Stop::Shell(c.to_string())),
-            c => word.push(c),
-        }
-    }
-    Ok(word)
-}
-
-fn single_quoted(letters: &mut Peekable<Chars<'_>>, word: &mut String) -> Result<(), Stop> {
-    loop {
-        match letters.next() {
-            Some('\'') => return Ok(()),
-            Some(c) => word.push(c),
-            None => return Err(Stop::Unclosed('\'')),
-        }
-    }
-}
-
-fn double_quoted(letters: &mut Peekable<Chars<'_>>, word: &mut String) -> Result<(), Stop> {
-    loop {
-        match letters.next() {
-            Some('"') => return Ok(()),
-            Some('\\') => match letters.next() {
-                Some('\n') => {}
-                Some(c @ ('$' | '`' | '"' | '\\')) => word.push(c),
-                Some(c) => word.extend(['\\', c]),
-                None => return Err(Stop::Unclosed('"')),
-            },
-            Some('$') => dollar(letters, word)?,
-            Some('`') => return Err(Stop::Shell('`'.to_string())),
-            Some(c) => word.push(c),
-            None => return Err(Stop::Unclosed('"')),
-        }
-    }
-}
-
-/// A `$` that begins an expansion is refused; one that stands alone is itself.
-fn dollar(letters: &mut Peekable<Chars<'_>>, word: &mut String) -> Result<(), Stop> {
-    match letters.peek() {
-        Some(c) if c.is_alphanumeric() || "_({@*#?$!-".contains(*c) => Err(Stop::Shell(format!("${c}"))),
-        _ => {
-            word.push('$');
-            Ok(())
-        }
-    }
-}
-
-/// `text` in single quotes.
-pub fn quote(text: &str) -> String {
-    format!("'{}'", text.trim_end().replace('\'', r"'\''"))
 }
 
 /// Where the program is: with a slash, in `cwd` or absolute; without, in `cwd`, then along `path`.
@@ -251,51 +114,6 @@ pub fn environment(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_split_as_a_shell_does() {
-        for (command, words) in [
-            ("python3 app.py", vec!["python3", "app.py"]),
-            ("  a\t b  ", vec!["a", "b"]),
-            ("a 'b c' \"d e\"f\\ g", vec!["a", "b c", "d ef g"]),
-            (r#"sh -c 'echo "$HOME" | wc; true'"#, vec!["sh", "-c", "echo \"$HOME\" | wc; true"]),
-            (r#"a "\$x \" \\ \n""#, vec!["a", "$x \" \\ \\n"]),
-            ("a '' \"\"", vec!["a", "", ""]),
-            ("curl http://x/?a=b*c[1]#d", vec!["curl", "http://x/?a=b*c[1]#d"]),
-            ("a 100$ b\n", vec!["a", "100$", "b"]),
-            ("java -Xmx64m '-Dx=y z' -jar a.jar", vec!["java", "-Xmx64m", "-Dx=y z", "-jar", "a.jar"]),
-        ] {
-            assert_eq!(split(command).unwrap(), words, "{command}");
-        }
-    }
-
-    #[test]
-    fn what_needs_a_shell_is_refused_by_name() {
-        for (command, found) in [
-            ("a | b", "|"),
-            ("a && b", "&"),
-            ("a; b", ";"),
-            ("a > b", ">"),
-            ("a $HOME", "$H"),
-            ("a \"$(b)\"", "$("),
-            ("a `b`", "`"),
-            ("~/bin/a", "~"),
-            ("a # b", "#"),
-            ("a\nb", "\\n"),
-        ] {
-            match split(command) {
-                Err(CommandError::Shell { found: seen, .. }) => assert_eq!(seen, found, "{command}"),
-                other => panic!("{command}: {other:?}"),
-            }
-        }
-        let error = split("echo it's | wc").unwrap_err();
-        assert_eq!(error, CommandError::Unclosed('\''));
-        let error = split("echo 'it' | wc").unwrap_err().to_string();
-        assert_eq!(error, r"`|` needs a shell, and none is used; write: sh -c 'echo '\''it'\'' | wc'");
-        assert_eq!(split(" "), Err(CommandError::Empty));
-        assert_eq!(split("'' a"), Err(CommandError::Empty));
-        assert_eq!(split("A=1 b"), Err(CommandError::Assignment("A=1".to_owned())));
-    }
 
     #[test]
     fn a_program_is_found_beside_the_service_before_the_path() {

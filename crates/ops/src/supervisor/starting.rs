@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
+use weft_model::command::split;
 use weft_trust::bootstrap::Bootstrap;
 use weft_trust::peer::descendants;
 
-use super::command::{environment, resolve, split};
+use super::command::{CommandError, environment, resolve};
 use super::machine::{Event, UnitId};
 use super::process::{Process, Spawn};
 use super::system::{Build, Instance, SERVICE_GRACE, SERVICE_START_LIMIT, What, folder};
@@ -168,7 +169,7 @@ impl<W: Write> Supervisor<W> {
         forbidden: Option<Ports>,
     ) {
         let cwd = folder(&self.settings.manifest_dir, cwd);
-        let found = split(command).and_then(|words| {
+        let found = split(command).map_err(CommandError::from).and_then(|words| {
             let path = variables.get(std::ffi::OsStr::new("PATH"));
             let first = words.first().map(String::as_str).unwrap_or_default();
             Ok((resolve(first, &cwd, path.map(OsString::as_os_str))?, words))

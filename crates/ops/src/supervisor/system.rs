@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use weft_model::plan::{LaunchService, Plan, Plans, RolePlan};
 
-use super::command::{CommandError, Told, split};
+use super::command::Told;
 use super::machine::{Event, Kind, Machine, Need, UnitId, UnitSpec};
 use super::sockets::{self, Pool, PortError, SocketSet};
 use crate::keep::confine::Ports;
@@ -45,20 +45,6 @@ pub enum SystemError {
     /// A port cannot be had.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// A command that cannot be run.
-    #[error("{file}:{line}: service `{service}`: {field}: {why}")]
-    Command {
-        /// Of which service.
-        service: Box<str>,
-        /// `run` or `build`.
-        field: &'static str,
-        /// What is wrong.
-        why: Box<CommandError>,
-        /// Where the service is said.
-        file: Box<str>,
-        /// Where the service is said.
-        line: u32,
-    },
     /// `--mine` names what is not there.
     #[error("--mine {0}: there is no such service in the manifest")]
     Mine(String),
@@ -337,7 +323,7 @@ impl System {
     /// is changed.
     ///
     /// # Errors
-    /// A port or a command that cannot be.
+    /// A port that cannot be.
     pub fn apply(&mut self, machine: &mut Machine, plans: &Plans) -> Result<Change, SystemError> {
         let mut change = Change::default();
         let launches = &plans.launch.services;
@@ -346,7 +332,6 @@ impl System {
                 return Err(SystemError::Mine(name.clone()));
             }
         }
-        launches.iter().try_for_each(check_commands)?;
         let wanted: BTreeSet<(String, String)> = launches.iter().map(key).collect();
         let gone: Vec<_> = self.running.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
         for key in gone {
@@ -718,20 +703,6 @@ fn differs(old: &LaunchService, new: &LaunchService) -> bool {
         (launch.run.clone(), launch.build.clone(), launch.cwd.clone(), launch.env.clone(), launch.port)
     };
     of(old) != of(new)
-}
-
-fn check_commands(launch: &LaunchService) -> Result<(), SystemError> {
-    let check = |field: &'static str, command: &str| {
-        split(command).map(drop).map_err(|why| SystemError::Command {
-            service: launch.service.as_str().into(),
-            field,
-            why: Box::new(why),
-            file: launch.origin.file.as_str().into(),
-            line: launch.origin.line,
-        })
-    };
-    check("run", &launch.run)?;
-    launch.build.as_deref().map_or(Ok(()), |build| check("build", build))
 }
 
 /// The folder of a service's process.

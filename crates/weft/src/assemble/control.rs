@@ -83,14 +83,32 @@ struct Recording {
     asked: Mutex<Vec<PathBuf>>,
 }
 
-impl Files for Recording {
-    fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileError> {
+impl Recording {
+    fn record(&self, path: &str) {
         let mut asked = self.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !asked.iter().any(|known| known == Path::new(path)) {
             asked.push(PathBuf::from(path));
         }
-        drop(asked);
+    }
+}
+
+impl Files for Recording {
+    fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileError> {
+        self.record(path);
         self.files.read(path, bytes_max)
+    }
+
+    /// What happens inside of a folder that is there is no change of the manifest; that one appears is.
+    fn is_folder(&self, path: &str) -> bool {
+        let there = self.files.is_folder(path);
+        if !there {
+            self.record(path);
+        }
+        there
+    }
+
+    fn folder(&self) -> String {
+        self.files.folder()
     }
 }
 

@@ -67,6 +67,10 @@ impl Files for Folder {
         Ok(bytes)
     }
 
+    fn is_folder(&self, path: &str) -> bool {
+        self.root.join(path).is_dir()
+    }
+
     fn folder(&self) -> String {
         if self.root == Path::new(".") { String::new() } else { format!("{}/", self.root.display()) }
     }

@@ -277,18 +277,13 @@ fn a_service_may_connect_to_its_own_port_and_to_no_other_services() {
 }
 
 #[test]
-fn a_taken_port_and_a_command_for_a_shell_are_refused_with_their_service() {
+fn a_taken_port_is_refused_with_its_service() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    for (services, why) in [
-        (format!("  users: {{ run: users, port: {port} }}\n"), "service `users` cannot listen on 127.0.0.1:"),
-        ("  users: { run: \"a | b\" }\n".to_owned(), "weft.yaml:3: service `users`: run: `|` needs a shell"),
-    ] {
-        let mut world = World::new(&[]);
-        let error =
-            world.system.apply(&mut world.machine, &plans(&services)).map(drop).unwrap_err().to_string();
-        assert!(error.contains(why), "{error}");
-    }
+    let mut world = World::new(&[]);
+    let services = format!("  users: {{ run: users, port: {port} }}\n");
+    let error = world.system.apply(&mut world.machine, &plans(&services)).map(drop).unwrap_err().to_string();
+    assert!(error.contains("service `users` cannot listen on 127.0.0.1:"), "{error}");
 }
 
 #[test]
