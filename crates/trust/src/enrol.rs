@@ -181,7 +181,7 @@ impl Enrolment {
         Ok((placement, issued))
     }
 
-    /// Revokes a service: all its certificates, open tokens and instances, and whoever may come, until
+    /// Revokes a service: all its certificates and open tokens, and whoever may come, until
     /// [`Enrolment::reinstate`].
     ///
     /// # Errors
@@ -189,14 +189,11 @@ impl Enrolment {
     pub fn revoke_service(&mut self, id: &SpiffeId) -> Result<(), RevokedFull> {
         self.revoked.add_id(id)?;
         self.tokens.cancel(|placement| placement.id == *id);
-        for enrolled in self.instances.values_mut().filter(|enrolled| enrolled.id == *id) {
-            enrolled.revoked = true;
-        }
         Ok(())
     }
 
-    /// Lets a revoked service enrol again, with new tokens. What was issued before, and still counts, is revoked
-    /// one by one.
+    /// Lets a revoked service come back: instances that run renew by their key, others enrol with new tokens. What
+    /// was issued before, and still counts, is revoked one by one, and an instance that was revoked by itself stays so.
     ///
     /// # Errors
     /// Where the revocation list is full; the service then stays revoked.

@@ -42,7 +42,9 @@ impl Renewing {
             let mut failed = 0_u32;
             while let Err(status) = self.renew(&*plane).await {
                 failed = failed.saturating_add(1);
-                tracing::warn!(reason = %status, failed, "the identity could not be renewed; trying again");
+                if failed == 1 {
+                    tracing::warn!(reason = %status, "the identity could not be renewed; trying again");
+                }
                 tokio::time::sleep(retry_after(failed, self.rng.fraction())).await;
             }
         }

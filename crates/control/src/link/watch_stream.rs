@@ -11,7 +11,7 @@ use weft_model::wire::{Ack, Down, DownKind, Endpoints, Hello, Nack, PlanDown, Tr
 use weft_trust::mesh::MeshTrust;
 
 use super::{
-    BACKOFF_MAX, BACKOFF_MIN, DataPlane, Link, PLAN_WAIT, REPORT_INTERVAL, Says, connect, plans,
+    BACKOFF_MAX, BACKOFF_MIN, DataPlane, Link, PLAN_WAIT, REPORT_INTERVAL, Says, connect, is_final, plans,
     replace_trust,
 };
 use crate::grpc::client::Upward;
@@ -21,6 +21,8 @@ use crate::grpc::{Code, Messages, Status};
 const ANSWERS_QUEUE: usize = 4;
 /// A stream that held this long was a good one: the next try begins with the shortest pause again.
 const GOOD_STREAM: Duration = Duration::from_secs(5);
+/// A certificate that control gave and then does not take is not asked for again within this time.
+const ASK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the last words may take on a stop.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -36,15 +38,28 @@ pub(super) async fn run(link: &mut Link, plane: Arc<dyn DataPlane>, mut says: Sa
     let mut stop = says.stop.clone();
     let streams = async {
         let mut step = 0;
+        let mut last: Option<Status> = None;
+        let mut asked: Option<Instant> = None;
         loop {
-            let opened = Instant::now();
-            match once(link, &told, &mut says).await {
-                Ok(()) => return,
-                Err(status) => {
-                    tracing::warn!(reason = %status, "no stream to control; what is in force goes on");
+            let began = Instant::now();
+            let Err(Broken { status, opened, refused }) = once(link, &told, &mut says).await else { return };
+            if opened {
+                (last, asked) = (None, None);
+            }
+            // The same reason again and again is one line.
+            if last.as_ref() != Some(&status) {
+                tracing::warn!(reason = %status, "no stream to control; what is in force goes on");
+            }
+            last = Some(status);
+            step = if began.elapsed() >= GOOD_STREAM { 0 } else { step };
+            if refused && asked.is_none_or(|asked| asked.elapsed() >= ASK_INTERVAL) {
+                tokio::select! {
+                    answered = let_in_again(link, &told) => if answered {
+                        (asked, step) = (Some(Instant::now()), 0);
+                    },
+                    () = stopped(&mut stop) => return,
                 }
             }
-            step = if opened.elapsed() >= GOOD_STREAM { 0 } else { step };
             let pause = link.rng.backoff(BACKOFF_MIN, BACKOFF_MAX, step);
             step = step.saturating_add(1);
             tokio::select! {
@@ -64,6 +79,35 @@ pub(super) async fn run(link: &mut Link, plane: Arc<dyn DataPlane>, mut says: Sa
     }
 }
 
+/// Why a stream is over.
+struct Broken {
+    status: Status,
+    /// It had been open.
+    opened: bool,
+    /// Control is there, and does not take our certificate.
+    refused: bool,
+}
+
+/// Asks for another certificate, by proof of the key, until control gives one (true) or is away (false). Whoever was
+/// revoked waits here until it is reinstated.
+async fn let_in_again(link: &mut Link, told: &Told) -> bool {
+    let mut renewing = link.renewing();
+    let mut step = 0_u32;
+    loop {
+        match renewing.renew(&*told.plane).await {
+            Ok(()) => return true,
+            Err(status) if is_final(status.code) => {
+                if step == 0 {
+                    tracing::warn!(reason = %status, "this identity is refused; asking until it is reinstated");
+                }
+            }
+            Err(_) => return false,
+        }
+        tokio::time::sleep(renewing.rng.backoff(BACKOFF_MIN, BACKOFF_MAX, step)).await;
+        step = step.saturating_add(1);
+    }
+}
+
 /// Ends when a stop is asked for, or whoever could ask is gone.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone: nobody is left to run for.
@@ -71,11 +115,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// One stream, from connecting to its end; `Ok` means that a stop was asked for.
-async fn once(link: &Link, told: &Told, says: &mut Says) -> Result<(), Status> {
+async fn once(link: &Link, told: &Told, says: &mut Says) -> Result<(), Broken> {
     let opening = async {
-        let mut connection = connect(&link.address, &link.tls, &link.control).await?;
-        let (up, messages) = connection.stream("Watch").await?;
-        Ok::<_, Status>((connection, up, messages))
+        let away = |status| Broken { status, opened: false, refused: false };
+        // In TLS 1.3 the client is done before its certificate is looked at: who is refused learns it by the first call.
+        let refused = |status| Broken { status, opened: false, refused: true };
+        let mut connection = connect(&link.address, &link.tls, &link.control).await.map_err(away)?;
+        let (up, messages) = connection.stream("Watch").await.map_err(refused)?;
+        Ok::<_, Broken>((connection, up, messages))
     };
     let mut stop = says.stop.clone();
     let (_connection, up, messages) = tokio::select! {
@@ -84,10 +131,14 @@ async fn once(link: &Link, told: &Told, says: &mut Says) -> Result<(), Status> {
     };
     let (answers, answered) = mpsc::channel(ANSWERS_QUEUE);
     let mut reading = pin!(downward(messages, told, answers));
+    let broken = |status: Status| {
+        let refused = status.code == Code::PermissionDenied;
+        Broken { status, opened: true, refused }
+    };
     tokio::select! {
-        status = &mut reading => Err(status),
+        status = &mut reading => Err(broken(status)),
         ended = upward(up, answered, link, told, says) => {
-            ended?;
+            ended.map_err(broken)?;
             // Control closes its side once it has read ours to the end; not waiting would cut the last words.
             let _ = tokio::time::timeout(FAREWELL_TIMEOUT, reading).await;
             Ok(())

@@ -527,6 +527,58 @@ async fn identities_are_renewed_by_their_key_also_after_their_end() {
     assert_eq!(link.renew(&plane).await.unwrap_err().code, Code::PermissionDenied);
 }
 
+#[tokio::test]
+async fn a_reinstated_service_comes_back_by_itself_with_another_certificate() {
+    let (folder, source) = (Folder::new(), source());
+    let control = Control::start(&folder, &source, None);
+    let mut orders = Instance::start(&control, &folder, "orders", "orders-1", 9_001).await;
+    let catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
+    orders.until(endpoints(&["catalog-1"])).await;
+    let before = catalog.tls.identity().unwrap().current();
+    assert!(control.shared.revoke(&Revoke::Service("catalog".to_owned())).unwrap());
+    orders.until(endpoints(&[])).await;
+    let refused = || control.shared.counters.renewals_refused.load(std::sync::atomic::Ordering::Relaxed);
+    patiently("a refused renewal", async {
+        while refused() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    control.shared.reinstate("catalog").unwrap();
+    orders.until(endpoints(&["catalog-1"])).await;
+    let after = catalog.tls.identity().unwrap().current();
+    assert!(after.serial != before.serial);
+    assert!(orders.tls.trust().is_revoked(&before), "the old certificate stays out");
+    assert!(!orders.tls.trust().is_revoked(&after));
+}
+
+#[tokio::test]
+async fn who_was_revoked_while_control_was_away_comes_back_too() {
+    let (folder, source) = (Folder::new(), source());
+    let control = Control::start(&folder, &source, None);
+    let mut orders = Instance::start(&control, &folder, "orders", "orders-1", 9_001).await;
+    let _catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
+    orders.until(endpoints(&["catalog-1"])).await;
+    // Revoked and restarted before it is told: it meets the refusal in the handshake.
+    control.shared.identities.revoke(&Revoke::Service("catalog".to_owned())).unwrap();
+    let mesh = control.mesh;
+    control.kill().await;
+    let mesh = StdListener::bind(mesh).unwrap();
+    let control = Control::start(&folder, &source, Some(mesh));
+    let refused = || control.shared.counters.renewals_refused.load(std::sync::atomic::Ordering::Relaxed);
+    patiently("a refused renewal", async {
+        while refused() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    control.shared.reinstate("catalog").unwrap();
+    shown(&control, "it is back", |shared| {
+        shared.hub().instances(shared.now()).iter().any(|one| one.instance == "catalog-1")
+    })
+    .await;
+}
+
 async fn http(address: SocketAddr, request: String) -> (u16, String) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.write_all(request.as_bytes()).await.unwrap();

@@ -220,10 +220,25 @@ fn a_revoked_service_is_out_until_it_is_reinstated() {
     let now = desk.now();
     desk.enrolment.reinstate(&id, now).unwrap();
     assert!(desk.is_listed(&issued), "what was out before stays out");
-    assert!(matches!(desk.renew("orders-1", &mine), Err(EnrolError::Revoked(_))));
-    let token = desk.mint("orders", "orders-1");
-    let (_, fresh) = desk.enrol(&token, &mine).unwrap();
+    let (_, renewed) = desk.renew("orders-1", &mine).unwrap();
+    assert!(!desk.is_listed(&renewed) && desk.is_listed(&issued));
+    let token = desk.mint("orders", "orders-2");
+    let (_, fresh) = desk.enrol(&token, &key()).unwrap();
     assert!(!desk.is_listed(&fresh));
+}
+
+#[test]
+fn an_instance_that_was_revoked_by_itself_does_not_come_back_with_its_service() {
+    let mut desk = Desk::new();
+    let (mine, id) = (key(), desk.world.id("orders"));
+    let token = desk.mint("orders", "orders-1");
+    let (_, issued) = desk.enrol(&token, &mine).unwrap();
+    let now = desk.now();
+    desk.enrolment.revoke_instance("orders-1", now).unwrap();
+    desk.enrolment.revoke_service(&id).unwrap();
+    desk.enrolment.reinstate(&id, now).unwrap();
+    assert!(desk.is_listed(&issued));
+    assert!(matches!(desk.renew("orders-1", &mine), Err(EnrolError::Revoked(_))));
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
             place,
             "/v1/reinstate",
             serde_json::json!({ "service": service }),
-            "reinstated; `weft restart` of the service brings it back",
+            "reinstated; its instances come back within seconds",
         ),
     };
     let admin = Admin::find(&place.data_dir(common)?)?;
