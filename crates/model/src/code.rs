@@ -173,7 +173,7 @@ pub enum Code {
     MethodNotSupported,
     /// W2017: The outside host is not declared.
     ExternalNotDeclared,
-    /// W2018: The service does not declare calls to this callee.
+    /// W2018: The service does not declare calls to this service of the system.
     CalleeNotDeclared,
     /// W2019: The system has no service of this name.
     UnknownCallee,
@@ -697,10 +697,10 @@ static TABLE: [Entry; 149] = [
         remedy: "Use CONNECT only at the sidecar's forward proxy; TRACE is never served." },
     Entry { number: 2017, id: "W2017", name: "external_not_declared", kind: Kind::Refusal, status: Some(403), grpc: Some(7), closes: false, retry_after_s: None,
         summary: "The outside host is not declared.",
-        remedy: "Add `HOST:PORT` to `external` of the manifest or of the service." },
+        remedy: "Add `HOST:PORT` to `external` of the manifest or of the service. A service of the system is named under `calls` instead, and called by its name." },
     Entry { number: 2018, id: "W2018", name: "callee_not_declared", kind: Kind::Refusal, status: Some(403), grpc: Some(7), closes: false, retry_after_s: None,
-        summary: "The service does not declare calls to this callee.",
-        remedy: "Add it to `calls` of the service." },
+        summary: "The service does not declare calls to this service of the system.",
+        remedy: "Add it to `calls` of the service that calls." },
     Entry { number: 2019, id: "W2019", name: "unknown_callee", kind: Kind::Refusal, status: Some(404), grpc: Some(12), closes: false, retry_after_s: None,
         summary: "The system has no service of this name.",
         remedy: "Correct the host name: it is the name of a service in the manifest." },

@@ -132,8 +132,9 @@ impl Reader<'_> {
         let calls = field(node, "calls").map_or(&[][..], Node::items);
         Some(Service {
             name: name(&entry.key, lexical::name)?,
-            run: scalar(node, "run", lexical::command),
-            build: scalar(node, "build", lexical::command),
+            // As it is written: a command that is refused is still one, and one finding says what is wrong with it.
+            run: scalar(node, "run", lexical::text),
+            build: scalar(node, "build", lexical::text),
             url: scalar(node, "url", lexical::service_url),
             port: scalar(node, "port", port),
             protocol: scalar(node, "protocol", lexical::protocol),
@@ -152,8 +153,8 @@ impl Reader<'_> {
         let node = &entry.value;
         Some(Version {
             name: name(&entry.key, lexical::name)?,
-            run: scalar(node, "run", lexical::command),
-            build: scalar(node, "build", lexical::command),
+            run: scalar(node, "run", lexical::text),
+            build: scalar(node, "build", lexical::text),
             env: self.env(node),
             cwd: scalar(node, "cwd", lexical::file),
             port: scalar(node, "port", port),

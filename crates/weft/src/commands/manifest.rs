@@ -94,7 +94,7 @@ pub(crate) fn findings_text(findings: &[Finding], sources: &Sources, terminal: b
     render::text(findings, sources, render::Style { colour, ..render::Style::default() })
 }
 
-/// Shows findings of a command that needs a manifest without mistakes: as text on standard error, or as JSON on standard
+/// Shows findings that refuse the manifest to a command that needs one without mistakes: as text on standard error, or as JSON on standard
 /// output.
 pub(crate) fn show_findings(findings: &[Finding], sources: &Sources, output: Output) -> std::io::Result<()> {
     match output {
@@ -102,10 +102,8 @@ pub(crate) fn show_findings(findings: &[Finding], sources: &Sources, output: Out
             let mut out = std::io::stderr().lock();
             let terminal = out.is_terminal();
             out.write_all(findings_text(findings, sources, terminal).as_bytes())?;
-            if let Some(count) = count(findings) {
-                writeln!(out, "{count}")?;
-            }
-            Ok(())
+            // The words of `weft check`.
+            writeln!(out, "refused: {}", count(findings).unwrap_or_default())
         }
         Output::Json => print_json(&serde_json::json!({ "findings": findings_json(findings, sources) })),
     }

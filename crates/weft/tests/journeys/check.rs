@@ -90,6 +90,19 @@ gateway:
 }
 
 #[test]
+fn every_command_refuses_a_manifest_in_the_same_words() {
+    let text = "system: shop\nservices:\n  orders: { run: \"./orders | tee log\", cwd: nowhere }\n";
+    for command in [&["check"][..], &["explain", "GET /"], &["plan"]] {
+        let run = with_manifest("refused", text, command);
+        let said = format!("{}{}", run.out, run.err);
+        assert_eq!(run.status, Some(1), "{command:?}: {said}");
+        assert!(said.contains("weft.yaml:3:28") && said.contains("W1030"), "{command:?}: {said}");
+        assert!(said.contains("weft.yaml:3:45") && said.contains("W1031"), "{command:?}: {said}");
+        assert!(said.ends_with("refused: 2 errors\n"), "{command:?}: {said}");
+    }
+}
+
+#[test]
 fn plans_and_schema_are_printed_for_programs() {
     let text = "system: shop\nservices:\n  orders: { run: ./orders }\n";
     let plans = with_manifest("plan", text, &["plan", "--output", "json"]);
