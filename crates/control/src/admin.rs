@@ -7,7 +7,7 @@
 mod console;
 mod events;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ pub(crate) async fn answer(
     token: Arc<AdminToken>,
     request: Request<Incoming>,
 ) -> Response<Text> {
-    let answered = match from_here(request.headers()) {
+    let answered = match from_here(request.headers(), None) {
         Err(refusal) => Err(refusal),
         Ok(()) => match console::asset(request.method(), request.uri().path()) {
             Some(asset) => Ok(asset),
@@ -174,7 +174,18 @@ fn wrong_method(right: &str) -> Refusal {
 }
 
 /// Answers one request of the metrics listener: counters hold no secrets, and scrapers have no token.
-pub(crate) fn scraped<B>(shared: &Shared, request: &Request<B>) -> Response<Text> {
+///
+/// Metrics tell names of services and how busy they are. On loopback they are for this machine alone, so a name that was
+/// bent to it is refused as the admin API refuses it; whoever lets them listen elsewhere lets others read them, by any
+/// name.
+pub(crate) fn scraped<B>(shared: &Shared, local: SocketAddr, request: &Request<B>) -> Response<Text> {
+    if local.ip().is_loopback() {
+        let metrics = shared.metrics_address();
+        let own = metrics.as_deref().and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
+        if let Err(Refusal(status, detail)) = from_here(request.headers(), own) {
+            return refused(status, &detail);
+        }
+    }
     if request.uri().path() != "/metrics" || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return refused(StatusCode::NOT_FOUND, "metrics are at /metrics");
     }
@@ -239,9 +250,11 @@ fn broken(error: &IdentitiesError) -> Refusal {
 }
 
 /// Refuses what a page of another site, or a name that was bent to this address, sends.
-fn from_here(fields: &HeaderMap) -> Result<(), Refusal> {
+/// `own` is another name that the manifest gives the address.
+fn from_here(fields: &HeaderMap, own: Option<&str>) -> Result<(), Refusal> {
     let host = fields.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !is_loopback_name(host) {
+    let (name, _) = name_and_port(host);
+    if !is_loopback_name(host) && !own.is_some_and(|own| own.eq_ignore_ascii_case(name)) {
         let detail = "the host of the request is not a loopback name";
         return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, detail.to_owned()));
     }
@@ -256,11 +269,15 @@ fn from_here(fields: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_loopback_name(host: &str) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
+fn name_and_port(host: &str) -> (&str, &str) {
+    match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),
         _ => (host, "80"),
-    };
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let (name, port) = name_and_port(host);
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let loopback = address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     port.parse::<u16>().is_ok() && (loopback || name.eq_ignore_ascii_case("localhost"))
@@ -355,9 +372,18 @@ mod tests {
             if let Some(origin) = origin {
                 all.insert(ORIGIN, origin.parse().unwrap());
             }
-            assert_eq!(from_here(&all).is_ok(), good, "{host} {origin:?}");
+            assert_eq!(from_here(&all, None).is_ok(), good, "{host} {origin:?}");
         }
-        assert!(from_here(&HeaderMap::new()).is_err());
+        assert!(from_here(&HeaderMap::new(), None).is_err());
+        for (host, good) in [
+            ("LapTop:9464", true),
+            ("laptop", true),
+            ("localhost:9464", true),
+            ("top:9464", false),
+            ("laptop.evil.test", false),
+        ] {
+            assert_eq!(from_here(&fields(&[("host", host)]), Some("laptop")).is_ok(), good, "{host}");
+        }
     }
 
     #[test]

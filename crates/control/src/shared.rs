@@ -306,6 +306,11 @@ impl Shared {
         lock(&self.edges).observe(&caller.instance, &caller.service, &kept, now);
     }
 
+    /// Where the manifest wants metrics to be served, as it says so.
+    pub(crate) fn metrics_address(&self) -> Option<String> {
+        self.hub().published().and_then(|published| published.metrics().map(str::to_owned))
+    }
+
     pub(crate) fn edges(&self) -> Vec<Edge> {
         lock(&self.edges).table(self.now())
     }

@@ -1,6 +1,6 @@
 //! The three listeners of control, and the life of a connection on each.
 
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Listeners {
     admin: TcpListener,
     mesh: TcpListener,
-    metrics: Option<TcpListener>,
+    metrics: Option<(TcpListener, SocketAddr)>,
     tls: Arc<ServerConfig>,
 }
 
@@ -60,7 +60,13 @@ impl Listeners {
         Ok(Self {
             admin: listening(admin).map_err(io("listen for the admin API"))?,
             mesh: listening(mesh).map_err(io("listen for the data planes"))?,
-            metrics: metrics.map(listening).transpose().map_err(io("listen for metrics"))?,
+            metrics: metrics
+                .map(|listener| {
+                    let local = listener.local_addr()?;
+                    Ok((listening(listener)?, local))
+                })
+                .transpose()
+                .map_err(io("listen for metrics"))?,
             tls: shared.identities.tls().server_for_enrolment(&[b"h2"])?,
         })
     }
@@ -69,7 +75,7 @@ impl Listeners {
         Ok(Addresses {
             admin: self.admin.local_addr()?,
             mesh: self.mesh.local_addr()?,
-            metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
+            metrics: self.metrics.as_ref().map(|(_, local)| *local),
         })
     }
 
@@ -84,9 +90,9 @@ impl Listeners {
         });
         let metrics = async {
             match &self.metrics {
-                Some(listener) => {
-                    accept(listener, HTTP_CONNECTIONS_MAX, |tcp| serve_metrics(Arc::clone(shared), tcp))
-                        .await;
+                Some((listener, local)) => {
+                    let serve = |tcp| serve_metrics(Arc::clone(shared), *local, tcp);
+                    accept(listener, HTTP_CONNECTIONS_MAX, serve).await;
                 }
                 None => std::future::pending().await,
             }
@@ -171,9 +177,9 @@ async fn serve_admin(shared: Arc<Shared>, token: Arc<AdminToken>, tcp: TcpStream
     serve_http1(tcp, service).await;
 }
 
-async fn serve_metrics(shared: Arc<Shared>, tcp: TcpStream) {
+async fn serve_metrics(shared: Arc<Shared>, local: SocketAddr, tcp: TcpStream) {
     let service = service_fn(move |request| {
-        let answered = admin::scraped(&shared, &request);
+        let answered = admin::scraped(&shared, local, &request);
         async move { Ok::<_, std::convert::Infallible>(answered) }
     });
     serve_http1(tcp, service).await;

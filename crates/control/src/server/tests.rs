@@ -58,6 +58,16 @@ impl Control {
     }
 
     fn with_clock(folder: &Folder, source: &Source, mesh: Option<StdListener>, clock: Clock) -> Self {
+        Self::start_with(folder, source, mesh, None, clock)
+    }
+
+    fn start_with(
+        folder: &Folder,
+        source: &Source,
+        mesh: Option<StdListener>,
+        metrics: Option<StdListener>,
+        clock: Clock,
+    ) -> Self {
         let free = || StdListener::bind("127.0.0.1:0").unwrap();
         let source = Arc::clone(source);
         let manifest_file = folder.0.join("weft.yaml");
@@ -67,7 +77,7 @@ impl Control {
             data_dir: folder.0.clone(),
             admin: free(),
             mesh: mesh.unwrap_or_else(free),
-            metrics: None,
+            metrics,
             manifest: Arc::new(manifest),
             passphrase: None,
             identity_lifetime: Duration::from_secs(3_600),
@@ -577,6 +587,34 @@ async fn who_was_revoked_while_control_was_away_comes_back_too() {
         shared.hub().instances(shared.now()).iter().any(|one| one.instance == "catalog-1")
     })
     .await;
+}
+
+#[tokio::test]
+async fn metrics_on_loopback_are_not_for_a_name_that_was_bent_to_it() {
+    let (folder, source) = (Folder::new(), source());
+    for plan in source.lock().unwrap().as_mut().unwrap().sidecars.values_mut() {
+        plan.observe.metrics = Some("laptop:9464".to_owned());
+    }
+    let metrics = StdListener::bind("127.0.0.1:0").unwrap();
+    let loopback = metrics.local_addr().unwrap();
+    let control = Control::start_with(&folder, &source, None, Some(metrics), Clock::system());
+    let ask = |address: SocketAddr, host: String| {
+        http(address, format!("GET /metrics HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
+    };
+    for host in [loopback.to_string(), "localhost:1".to_owned(), "laptop:9464".to_owned()] {
+        let (status, body) = ask(loopback, host).await;
+        assert!(status == 200 && body.contains("weft_"), "{status} {body}");
+    }
+    let (status, body) = ask(loopback, "evil.test".to_owned()).await;
+    assert!(status == 421 && !body.contains("weft_"), "{status} {body}");
+    control.stop().await;
+
+    // What listens for others is found by whatever name they know.
+    let metrics = StdListener::bind("0.0.0.0:0").unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], metrics.local_addr().unwrap().port()));
+    let control = Control::start_with(&folder, &source, None, Some(metrics), Clock::system());
+    assert_eq!(ask(address, "prometheus-target.internal".to_owned()).await.0, 200);
+    control.stop().await;
 }
 
 async fn http(address: SocketAddr, request: String) -> (u16, String) {
