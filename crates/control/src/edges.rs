@@ -64,6 +64,13 @@ pub struct Figures {
     pub p99_ms: Option<f64>,
 }
 
+/// Those of no calls.
+impl Default for Figures {
+    fn default() -> Self {
+        Self { rate_per_s: 0.0, calls: 0, failures: 0, success: 1.0, p50_ms: None, p99_ms: None }
+    }
+}
+
 /// One edge: a caller, a callee.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Edge {

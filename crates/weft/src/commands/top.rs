@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use weft_control::edges::{Edge, Figures};
+use weft_control::status::{Call, SystemStatus};
 use weft_stdx::clock::Clock;
 
 use super::admin::{Admin, Where};
@@ -43,8 +44,11 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
                 stopped = tokio::signal::ctrl_c() => return stopped.map_err(anyhow::Error::from),
             }
             // Found anew each time: a control that restarts may have another port.
-            let edges = Admin::find(&data_dir).and_then(|admin| admin.get::<Vec<Edge>>("/v1/edges"));
-            match edges {
+            let seen = Admin::find(&data_dir).and_then(|admin| {
+                let edges = admin.get::<Vec<Edge>>("/v1/edges")?;
+                Ok(with_declared(edges, &admin.get::<SystemStatus>("/v1/status")?.calls))
+            });
+            match seen {
                 Ok(edges) => show(&edges, common.output, routes, once)?,
                 Err(error) if once => return Err(error),
                 Err(error) => show_error(&error, common.output)?,
@@ -55,6 +59,23 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Counters come once a second, each process's at its own moment. So that no edge looks missing meanwhile, those that are
+/// declared are there from the start, without figures.
+fn with_declared(mut edges: Vec<Edge>, declared: &[Call]) -> Vec<Edge> {
+    for call in declared {
+        if !edges.iter().any(|edge| edge.source == call.source && edge.destination == call.destination) {
+            edges.push(Edge {
+                source: call.source.clone(),
+                destination: call.destination.clone(),
+                figures: Figures::default(),
+                routes: Vec::new(),
+            });
+        }
+    }
+    edges.sort_by(|a, b| (&a.source, &a.destination).cmp(&(&b.source, &b.destination)));
+    edges
 }
 
 fn show(edges: &[Edge], output: Output, routes: bool, once: bool) -> anyhow::Result<()> {
@@ -94,7 +115,7 @@ fn clear(out: &mut impl Write) -> std::io::Result<()> {
 
 fn table_of(edges: &[Edge], routes: bool) -> String {
     if edges.is_empty() {
-        return "no calls were seen yet\n".to_owned();
+        return "the manifest declares no calls, and none were seen\n".to_owned();
     }
     let mut table = Table::new(&["FROM", "TO", "OPERATION", "CALLS/S", "SUCCESS", "P50", "P99"]);
     for edge in edges {
@@ -141,8 +162,26 @@ mod tests {
     }
 
     #[test]
+    fn declared_edges_are_there_before_their_first_call_is_reported() {
+        let call = |source: &str, destination: &str| Call {
+            source: source.to_owned(),
+            destination: destination.to_owned(),
+            endpoints: Vec::new(),
+            origin: weft_model::plan::Origin::default(),
+        };
+        let seen = with_declared(Vec::new(), &[call("orders", "catalog")]);
+        let all = with_declared(seen, &[call("orders", "catalog"), call("gateway", "orders")]);
+        let text = table_of(&all, true);
+        let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+        assert_eq!(
+            lines[1..],
+            [["gateway", "orders", "0.0", "-", "-", "-"], ["orders", "catalog", "0.0", "-", "-", "-"]]
+        );
+    }
+
+    #[test]
     fn no_calls_are_said_to_be_none() {
-        assert_eq!(table_of(&[], false), "no calls were seen yet\n");
+        assert_eq!(table_of(&[], false), "the manifest declares no calls, and none were seen\n");
         let figures = Figures {
             rate_per_s: 2.0,
             calls: 20,
