@@ -223,11 +223,11 @@ impl EndpointPattern {
                 else {
                     return false;
                 };
-                let same = got_service == service
-                    || got_service
-                        .strip_suffix(service.as_str())
-                        .is_some_and(|package| package.ends_with('.'));
-                method == "POST" && same && (want == "*" || want == got_method)
+                let one_method = !got_method.is_empty() && !got_method.contains('/');
+                method == "POST"
+                    && is_grpc_service(service, got_service)
+                    && one_method
+                    && (want == "*" || want == got_method)
             }
         }
     }
@@ -248,10 +248,10 @@ impl EndpointPattern {
             (
                 EndpointPattern::Grpc { service: a, method: x },
                 EndpointPattern::Grpc { service: b, method: y },
-            ) => same_grpc_service(a, b) && (x == y || x == "*" || y == "*"),
-            (EndpointPattern::Grpc { service, method }, http @ EndpointPattern::Http { .. })
-            | (http @ EndpointPattern::Http { .. }, EndpointPattern::Grpc { service, method }) => {
-                as_http(service, method).is_some_and(|grpc| grpc.intersects(http))
+            ) => (is_grpc_service(a, b) || is_grpc_service(b, a)) && (x == y || x == "*" || y == "*"),
+            (EndpointPattern::Grpc { service, method }, EndpointPattern::Http { method: want, path, .. })
+            | (EndpointPattern::Http { method: want, path, .. }, EndpointPattern::Grpc { service, method }) => {
+                method_covers(want.as_deref(), "POST") && meets_grpc(path, service, method)
             }
         }
     }
@@ -273,9 +273,12 @@ impl EndpointPattern {
             (
                 EndpointPattern::Grpc { service: a, method: x },
                 EndpointPattern::Grpc { service: b, method: y },
-            ) => same_grpc_service(a, b) && (x == "*" || x == y),
-            (EndpointPattern::Http { .. }, EndpointPattern::Grpc { service, method }) => {
-                as_http(service, method).is_some_and(|grpc| self.covers(&grpc))
+            ) => is_grpc_service(a, b) && (x == "*" || x == y),
+            (EndpointPattern::Http { method: want, path, .. }, EndpointPattern::Grpc { method, .. }) => {
+                // A service may be named without its package, or without the front of it.
+                let method = if method == "*" { Segment::Any } else { Segment::Literal(method.clone()) };
+                let on_the_wire = PathPattern { segments: vec![Segment::Any, method] };
+                method_covers(want.as_deref(), "POST") && path.covers(&on_the_wire)
             }
             (EndpointPattern::Grpc { .. }, EndpointPattern::Http { .. }) => false,
         }
@@ -287,17 +290,27 @@ pub fn method_covers(want: Option<&str>, method: &str) -> bool {
     want.is_none_or(|want| want == method || (want == "GET" && method == "HEAD"))
 }
 
-/// Whether two names of a gRPC service mean the same one, where either may lack the package.
-fn same_grpc_service(a: &str, b: &str) -> bool {
-    let tail =
-        |long: &str, short: &str| long.strip_suffix(short).is_some_and(|package| package.ends_with('.'));
-    a == b || tail(a, b) || tail(b, a)
+/// Whether `got` is the gRPC service that `want` names, where `want` may lack the package.
+fn is_grpc_service(want: &str, got: &str) -> bool {
+    got == want || got.strip_suffix(want).is_some_and(|package| package.ends_with('.'))
 }
 
-/// A gRPC endpoint as it is on the wire.
-fn as_http(service: &str, method: &str) -> Option<EndpointPattern> {
-    let path = format!("/{service}/{method}").parse().ok()?;
-    Some(EndpointPattern::Http { method: Some("POST".to_owned()), path, query: None })
+/// Whether some path of a gRPC endpoint (`/package.Service/Method`) matches a path pattern.
+fn meets_grpc(path: &PathPattern, service: &str, method: &str) -> bool {
+    let mut segments = path.segments.iter();
+    let service_fits = match segments.next() {
+        None => return false,
+        Some(Segment::Rest) => return true,
+        Some(Segment::Literal(literal)) => is_grpc_service(service, literal),
+        Some(Segment::Param(_) | Segment::Any) => true,
+    };
+    let method_fits = match segments.next() {
+        None => return false,
+        Some(Segment::Rest) => return service_fits,
+        Some(Segment::Literal(literal)) => !literal.is_empty() && (method == "*" || method == literal),
+        Some(Segment::Param(_) | Segment::Any) => true,
+    };
+    service_fits && method_fits && matches!(segments.next(), None | Some(Segment::Rest))
 }
 
 impl FromStr for EndpointPattern {
@@ -431,7 +444,14 @@ mod tests {
         assert!(endpoint("ANY /a/**").covers(&endpoint("GET /a/{id}")));
         assert!(!endpoint("GET /a/**").covers(&endpoint("ANY /a/{id}")));
         assert!(endpoint("shop.Pricing/*").covers(&endpoint("shop.Pricing/Get")));
-        assert!(endpoint("ANY /shop.Pricing/**").covers(&endpoint("shop.Pricing/Get")));
+        assert!(endpoint("ANY /{service}/**").covers(&endpoint("shop.Pricing/Get")));
+        // What lacks a package means any, so it is wider than what names one.
+        assert!(endpoint("Pricing/Get").covers(&endpoint("shop.Pricing/Get")));
+        assert!(!endpoint("shop.Pricing/Get").covers(&endpoint("Pricing/Get")));
+        assert!(!endpoint("ANY /shop.Pricing/**").covers(&endpoint("Pricing/Get")));
+        assert!(endpoint("ANY /shop.Pricing/**").intersects(&endpoint("Pricing/Get")));
+        assert!(!endpoint("ANY /shop.Pricing/*/**").covers(&endpoint("GET /shop.Pricing")));
+        assert!(!endpoint("Pricing/*").matches("POST", "/shop.Pricing/Get/more"));
         assert!(!endpoint("GET /shop.Pricing/**").intersects(&endpoint("shop.Pricing/Get")));
         assert!(endpoint("Pricing/Get").intersects(&endpoint("shop.Pricing/Get")));
         assert!(!endpoint("Pricing/Get").intersects(&endpoint("shop.OtherPricing/Get")));

@@ -355,6 +355,21 @@ impl Head {
         Ok(())
     }
 
+    /// Makes the authority the whole target, as CONNECT has it (RFC 9110, 9.3.6; RFC 9113, 8.5).
+    ///
+    /// # Errors
+    /// [`HeadError::Authority`] if it names no port, or port 0.
+    pub fn target_authority(&mut self) -> Result<(), HeadError> {
+        let port = authority::split_port(self.authority()).1.and_then(|port| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) {
+            return Err(AuthorityRefusal::PortInvalid.into());
+        }
+        self.path = Span::default();
+        self.query = None;
+        self.form = TargetForm::Authority;
+        Ok(())
+    }
+
     /// Sets the authority, making it canonical (lower-case).
     ///
     /// # Errors

@@ -27,4 +27,4 @@ pub use write::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

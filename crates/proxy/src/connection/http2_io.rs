@@ -1,5 +1,6 @@
 //! Bodies of HTTP/2 streams, either side, over the h2 crate: its types do not pass this file and its siblings.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use h2::{RecvStream, SendStream};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::body::{BodyError, BodyLength, Piece};
-use crate::head::{Head, HeadError, Known, Scheme, Version};
+use crate::head::{Head, HeadError, Known, Method, PathRefusal, Scheme, Version};
 
 /// Reads DATA frames and trailers.
 pub(crate) struct Http2Reader {
@@ -201,9 +202,17 @@ pub(crate) fn read_request(parts: &http::request::Parts, head: &mut Head) -> Res
         head.set_authority(authority.as_str().as_bytes())?;
     }
     if let Some(target) = parts.uri.path_and_query() {
+        // As in HTTP/1.1 (RFC 9112, 3.2.4): `*` is the server as a whole, and only OPTIONS asks about that.
+        if target.as_str() == "*" && head.method() != Method::Options {
+            return Err(HeadError::Path(PathRefusal::NotAbsolute));
+        }
         head.set_target(target.as_str().as_bytes())?;
     }
-    copy_fields(&parts.headers, head)
+    copy_fields(&parts.headers, head)?;
+    if head.method() == Method::Connect {
+        head.target_authority()?;
+    }
+    Ok(())
 }
 
 /// Fills `head` from the status and fields of a response.
@@ -236,10 +245,19 @@ fn set_length(fields: &mut HeaderMap, length: BodyLength, declared: Option<u64>)
     }
 }
 
+/// A query as HTTP/2 can say it: the codec's own idea of a URI has no room for three characters that HTTP/1.1 clients
+/// send as they are, so they are said as browsers say them (URL Standard, query percent-encode set).
+pub(crate) fn sayable(query: &str) -> Cow<'_, str> {
+    if !query.contains(['"', '<', '>']) {
+        return Cow::Borrowed(query);
+    }
+    Cow::Owned(query.replace('"', "%22").replace('<', "%3C").replace('>', "%3E"))
+}
+
 /// The request for the wire; `None` if the head cannot be one (no authority).
 pub(crate) fn write_request(head: &Head, length: BodyLength, scheme: Scheme) -> Option<http::Request<()>> {
     let target = match head.query() {
-        Some(query) => format!("{}?{query}", head.path()),
+        Some(query) => format!("{}?{}", head.path(), sayable(query)),
         None => head.path().to_owned(),
     };
     let uri = http::Uri::builder().scheme(scheme.as_str()).authority(head.authority()).path_and_query(target);

@@ -345,5 +345,30 @@ fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     out.truncate(start + written);
 }
 
+/// For the fuzzer: text that is cut at `ends` spells what it spells as a whole, and bytes that are written are read again.
+pub(crate) fn check_text(text: &[u8], ends: &[usize]) {
+    let decoded = |ends: &[usize]| {
+        let (mut decoder, mut out, mut start) = (Decoder::default(), Vec::new(), 0);
+        for end in ends {
+            decoder.push(&text[start..*end], &mut out).ok()?;
+            start = *end;
+        }
+        decoder.finish().ok().map(|()| out)
+    };
+    assert_eq!(decoded(&[text.len()]), decoded(ends), "cuts at {ends:?} change what text spells");
+    let (mut encoder, mut written, mut start) = (Encoder::default(), Vec::new(), 0);
+    for end in ends {
+        encoder.push(&text[start..*end], &mut written);
+        start = *end;
+        if end % 2 == 0 {
+            encoder.pad(&mut written);
+        }
+    }
+    encoder.pad(&mut written);
+    let (mut decoder, mut read) = (Decoder::default(), Vec::new());
+    let whole = decoder.push(&written, &mut read).and_then(|()| decoder.finish());
+    assert!(whole.is_ok() && read == text, "what was written is not what is read");
+}
+
 #[cfg(test)]
 mod tests;

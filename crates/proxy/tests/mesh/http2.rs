@@ -228,11 +228,27 @@ async fn what_is_no_request_for_an_edge_is_refused_on_its_stream() {
         refused.status,
         refused.text()
     );
+    let without_port = http::Request::builder().method("CONNECT").uri("db.test").body(()).unwrap();
+    let (response, _stream) = client.start(without_port, false).await;
+    assert_eq!(answer(response).await.unwrap().status, 400);
+    let of_the_server = http::Request::builder().method("GET").uri("*").body(()).unwrap();
+    let (response, _stream) = client.start(of_the_server, true).await;
+    let refused = answer(response).await.unwrap();
+    assert!(refused.status == 400 && refused.text().contains("W2011"), "{}", refused.text());
     let underscore = client.ask(request("GET", "/", &[("x_y", "1")]), b"").await;
     assert!(underscore.status == 400 && underscore.text().contains("W2026"), "{}", underscore.text());
     let long = client.get(&format!("/{}", "x".repeat(9000))).await;
     assert!(long.status == 414 && long.text().contains("W2008"), "{} {}", long.status, long.text());
     assert_eq!(client.get("/still").await.status, 200);
+}
+
+/// What browsers encode in a query and other clients do not: the mesh's HTTP/2 has no room for it as it stands.
+#[tokio::test]
+async fn a_query_with_quotes_reaches_its_service() {
+    let mesh = in_front_of(echo("api").await).await;
+    let seen = Wire::to(mesh.edge_address()).await.get("/find?q=\"a<b>\"&raw=[{|}]").await;
+    assert_eq!(seen.status(), 200, "{}", seen.text());
+    assert!(seen.text().starts_with("GET /find?q=%22a%3Cb%3E%22&raw=[{|}] HTTP/1.1\n"), "{}", seen.text());
 }
 
 /// An edge with a certificate, and what a client believes it by.

@@ -106,3 +106,17 @@ fn the_tables_hold_at_least_200_rows() {
     let rows = requests::rows() + responses::rows() + bodies::rows();
     assert!(rows >= 200, "{rows} rows");
 }
+
+/// The rows as inputs of the fuzz targets, by the name of the target.
+pub(crate) fn seeds() -> [(&'static str, Vec<Vec<u8>>); 4] {
+    // One cut in the middle; see `fuzzing::Cuts`.
+    let cut = |bytes: &[u8]| [&[1, 128], bytes].concat();
+    let requests: Vec<Vec<u8>> = requests::bytes();
+    let targets = requests.iter().filter_map(|bytes| bytes.split(|byte| *byte == b' ').nth(1));
+    [
+        ("path", targets.map(<[u8]>::to_vec).collect()),
+        ("http1_request", requests.iter().map(|bytes| cut(bytes)).collect()),
+        ("http1_response", responses::bytes().map(|bytes| [&[0], &cut(bytes)[..]].concat()).collect()),
+        ("body", bodies::bytes().map(cut).collect()),
+    ]
+}

@@ -86,6 +86,11 @@ const CHUNKED: &[Row] = &[
     ("9110-6.5.1/connection-dropped", b"0\r\nConnection: close\r\nUpgrade: foo\r\nProxy-X: y\r\n\r\n", "''"),
 ];
 
+/// The rows as they are on the wire.
+pub(super) fn bytes() -> impl Iterator<Item = &'static [u8]> {
+    CHUNKED.iter().map(|(_, bytes, _)| *bytes)
+}
+
 pub(super) fn rows() -> usize {
     CHUNKED.len()
 }

@@ -197,6 +197,11 @@ const TO_UPGRADE: &[Row] = &[
     ("9110-7.8/200-instead-is-http", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "200 body=5 keep"),
 ];
 
+/// The rows as they are on the wire.
+pub(super) fn bytes() -> impl Iterator<Item = &'static [u8]> {
+    [TO_GET, TO_HEAD, TO_CONNECT, TO_UPGRADE].into_iter().flatten().map(|(_, bytes, _)| *bytes)
+}
+
 pub(super) fn rows() -> usize {
     TO_GET.len() + TO_HEAD.len() + TO_CONNECT.len() + TO_UPGRADE.len()
 }
