@@ -30,6 +30,9 @@ usage: cargo xtask COMMAND
   sim --seed N             one seed alone
   fuzz [TARGET] [--seconds N]
                            fuzz one target, or each of them, for N seconds (default 60)
+  differ [--mutations N | --seed S]
+                           compare with nginx, HAProxy and Node what they read of what is forwarded, for N requests
+                           made at random (default 5000) beside the ones that are kept; or for one seed of those
   bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it";
 
 /// Exit status for a command line that makes no sense.
@@ -71,6 +74,9 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["fuzz", "--seconds", seconds] => slow::fuzz(shell, None, number(seconds)?)?,
         ["fuzz", target] => slow::fuzz(shell, Some(target), slow::FUZZ_SECONDS)?,
         ["fuzz", target, "--seconds", seconds] => slow::fuzz(shell, Some(target), number(seconds)?)?,
+        ["differ"] => slow::differ(shell, slow::Seeds::Many(slow::SEEDS))?,
+        ["differ", "--mutations", count] => slow::differ(shell, slow::Seeds::Many(number(count)?))?,
+        ["differ", "--seed", seed] => slow::differ(shell, slow::Seeds::One(number(seed)?))?,
         ["bench", words @ ..] => bench::bench(shell, words)?,
         _ => return Ok(false),
     }

@@ -36,8 +36,8 @@ const PROGRAMS: [Program; 9] = [
     Program { name: "go", package: "golang-go", test: true },
     Program { name: "node", package: "nodejs", test: true },
     Program { name: "java", package: "default-jdk-headless", test: true },
-    Program { name: "nginx", package: "nginx-core", test: false },
-    Program { name: "haproxy", package: "haproxy", test: false },
+    Program { name: "nginx", package: "nginx-core", test: true },
+    Program { name: "haproxy", package: "haproxy", test: true },
 ];
 
 /// Where foreign Python implementations live.

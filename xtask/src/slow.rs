@@ -1,9 +1,10 @@
-//! `cargo xtask sim` and `cargo xtask fuzz`: what finds more the longer it runs.
+//! `cargo xtask sim`, `cargo xtask differ` and `cargo xtask fuzz`: what finds more the longer it runs.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::servers;
 use crate::shell::Shell;
 
 /// Seeds that a long simulation runs; the tests themselves run a few hundred.
@@ -40,6 +41,30 @@ pub(crate) fn simulate(shell: &Shell, seeds: Seeds) -> anyhow::Result<()> {
         shell.run(&mut tests)?;
     }
     Ok(())
+}
+
+/// Compares what other servers read of what is forwarded.
+///
+/// # Errors
+/// They read something else; the test's own output names the case or its seed.
+pub(crate) fn differ(shell: &Shell, seeds: Seeds) -> anyhow::Result<()> {
+    servers::install(shell, servers::Wanted::Tests)?;
+    let mut tests = shell.command("cargo");
+    tests.args([
+        "test",
+        "--release",
+        "--locked",
+        "--package",
+        "weft-proxy",
+        "--test",
+        "mesh",
+        "differential",
+    ]);
+    match seeds {
+        Seeds::Many(count) => tests.env("WEFT_DIFFER_MUTATIONS", count.to_string()),
+        Seeds::One(seed) => tests.env("WEFT_DIFFER_SEED", seed.to_string()),
+    };
+    shell.run(&mut tests)
 }
 
 /// Fuzzes one target, or each of them, beginning with the inputs that are kept and with the tables of the tests.

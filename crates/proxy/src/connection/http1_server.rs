@@ -213,7 +213,7 @@ fn code_of(refusal: HeadRefusal) -> Code {
     match refusal {
         HeadRefusal::RequestLineTooLong => Code::UriTooLong,
         HeadRefusal::HeadTooLarge | HeadRefusal::TooManyFields => Code::HeadTooLarge,
-        HeadRefusal::VersionUnsupported | HeadRefusal::VersionMissing => Code::VersionNotSupported,
+        HeadRefusal::VersionUnsupported => Code::VersionNotSupported,
         HeadRefusal::Path(_) => Code::BadPath,
         HeadRefusal::FieldNameUnderscore | HeadRefusal::FieldNameInvalid => Code::BadFieldName,
         HeadRefusal::HostMissing

@@ -8,7 +8,7 @@ use http::uri::{Authority, PathAndQuery};
 
 use super::http1::check_written;
 use crate::body::BodyLength;
-use crate::connection::http1::{BodyFraming, RequestWire, Upgrade};
+use crate::connection::http1::{BodyFraming, HeadLimits, RequestWire, Upgrade};
 use crate::connection::http2_io::{read_request, sayable, write_request};
 use crate::head::{Head, Known, Scheme, TargetForm};
 
@@ -26,6 +26,13 @@ pub fn check_http2(data: &[u8]) {
     let Some(parts) = as_the_codec_gives_it(method, authority, path, lines) else { return };
     let mut head = Head::new();
     if read_request(&parts, &mut head).is_err() || head.authority().is_empty() {
+        return;
+    }
+    // What the server refuses for its size before anybody asks what it says.
+    let limits = &HeadLimits::MESH;
+    let target = head.path().len() + head.query().map_or(0, str::len);
+    if head.len() > limits.fields_max || target > limits.line_bytes_max || data.len() > limits.head_bytes_max
+    {
         return;
     }
     head.remove(Known::ContentLength);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod change;
+mod differential;
 mod dns;
 mod grpc;
 mod grpc_web;
@@ -17,4 +18,6 @@ mod recovery;
 mod routing;
 mod seen;
 mod support;
+#[path = "../table/requests.rs"]
+mod table;
 mod tcp;

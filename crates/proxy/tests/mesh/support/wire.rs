@@ -130,11 +130,19 @@ impl Wire {
 
     /// Exactly so many bytes.
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let bytes = self.try_bytes(count).await;
+        bytes.unwrap_or_else(|| panic!("the stream ended after {} of {count} bytes", self.buf.len()))
+    }
+
+    /// Exactly so many bytes; `None` where the stream ends before.
+    pub(crate) async fn try_bytes(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.buf.len() < count {
-            assert!(self.more().await, "the stream ended after {} of {count} bytes", self.buf.len());
+            if !self.more().await {
+                return None;
+            }
         }
         let rest = self.buf.split_off(count);
-        std::mem::replace(&mut self.buf, rest)
+        Some(std::mem::replace(&mut self.buf, rest))
     }
 
     /// Whatever comes next: at least a byte, or nothing at the end.
@@ -176,6 +184,23 @@ impl Wire {
         let mut chunk = self.bytes(size + 2).await;
         assert_eq!(chunk.split_off(size), b"\r\n");
         Some(chunk)
+    }
+
+    /// The data of a chunked body, by the letter, its trailers read over; `None` where the stream ends before.
+    pub(crate) async fn try_chunks(&mut self) -> Option<Vec<u8>> {
+        let mut data = Vec::new();
+        loop {
+            let line = String::from_utf8(self.until(b"\r\n").await?).unwrap();
+            let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            if size == 0 {
+                break;
+            }
+            let chunk = self.try_bytes(size + 2).await?;
+            assert!(chunk.ends_with(b"\r\n"), "a chunk without an end");
+            data.extend_from_slice(&chunk[..size]);
+        }
+        while self.until(b"\r\n").await? != b"\r\n" {}
+        Some(data)
     }
 
     async fn chunks(&mut self, message: &mut Message) {
