@@ -59,9 +59,12 @@ export class Picture {
       );
     }
     this.#drawn = new Map();
-    for (const call of calls) svg.append(this.#edge(call, plan.places));
+    const labels = make("g", { class: "rates" });
+    for (const route of plan.routes) svg.append(this.#edge(route, plan.places, labels));
     this.#nodes = new Map();
     for (const node of nodes) svg.append(this.#node(node, plan.places.get(node.name)));
+    // Above everything: what a line carries is never hidden.
+    svg.append(labels);
     this.#holder.replaceChildren(svg);
   }
 
@@ -78,15 +81,19 @@ export class Picture {
     return group;
   }
 
-  #edge(call, places) {
-    const route = path(places.get(call.source), places.get(call.destination));
+  #edge(route, places, labels) {
+    const { call } = route;
+    const drawn = call.source === call.destination ? loop(places.get(call.source)) : path(route);
     const group = make("g", { class: "edge" });
-    const label = make("text", { x: route.middle.x, y: route.middle.y - 4, "text-anchor": "middle" });
-    const title = make("title", {}, `${call.source} calls ${call.destination}`);
-    const head = make("path", { class: "head", d: "M0 0L-8 -4.5V4.5Z", transform: `translate(${route.end.x} ${route.end.y}) rotate(${route.angle})` });
-    const line = make("path", { class: "line", d: route.d, "stroke-width": 1.5 });
-    group.append(title, line, head, label);
-    this.#drawn.set(keyOf(call.source, call.destination), { group, line, label, undeclared: call.undeclared === true });
+    const label = make("text", { x: route.label.x, y: route.label.y + 4, "text-anchor": "middle" });
+    const calls = make("tspan", { x: route.label.x });
+    const fails = make("tspan", { class: "fails", x: route.label.x, dy: 12 });
+    label.append(calls, fails);
+    labels.append(label);
+    const head = make("path", { class: "head", d: "M0 0L-8 -4.5V4.5Z", transform: `translate(${drawn.end.x} ${drawn.end.y}) rotate(${drawn.angle})` });
+    const line = make("path", { class: "line", d: drawn.d, "stroke-width": 1.5 });
+    group.append(make("title", {}, `${call.source} calls ${call.destination}`), line, head);
+    this.#drawn.set(keyOf(call.source, call.destination), { group, line, calls, fails, undeclared: call.undeclared === true });
     return group;
   }
 
@@ -107,14 +114,14 @@ export class Picture {
 
   #rates(edges) {
     const figures = new Map(edges.map((edge) => [keyOf(edge.source, edge.destination), edge]));
-    for (const [key, { group, line, label, undeclared }] of this.#drawn) {
+    for (const [key, { group, line, calls: label, fails: failed, undeclared }] of this.#drawn) {
       const edge = figures.get(key);
       const calls = edge?.calls ?? 0;
       const fails = (edge?.failures ?? 0) > 0;
       group.setAttribute("class", ["edge", calls > 0 && "flows", fails && "fails", undeclared && "undeclared"].filter(Boolean).join(" "));
       line.setAttribute("stroke-width", String(1.5 + Math.min(3, Math.log10(1 + (edge?.rate_per_s ?? 0)))));
-      const failed = fails ? `, ${percent(1 - edge.success)} fail` : "";
-      label.textContent = calls > 0 ? `${rate(edge.rate_per_s)}/s${failed}` : "";
+      label.textContent = calls > 0 ? `${rate(edge.rate_per_s)}/s` : "";
+      failed.textContent = fails ? `${percent(1 - edge.success)} fail` : "";
     }
   }
 }
@@ -131,24 +138,23 @@ export function percent(share) {
   return value < 0.1 ? "< 0.1 %" : value > 99.9 ? "> 99.9 %" : `${value.toFixed(1)} %`;
 }
 
-/// A line from one node to another, the place of its label, and where and how its arrow ends.
-function path(from, to) {
-  const y1 = from.y + NODE.height / 2;
-  const y2 = to.y + NODE.height / 2;
-  const curve = (x1, c1, x2, c2, angle) => ({
-    d: `M${x1} ${y1}C${c1} ${y1} ${c2} ${y2} ${x2} ${y2}`,
-    middle: { x: (x1 + 3 * c1 + 3 * c2 + x2) / 8, y: (y1 + y2) / 2 },
-    end: { x: x2, y: y2 },
-    angle,
-  });
-  if (from === to) return curve(from.x + NODE.width, from.x + NODE.width + 40, to.x + NODE.width, to.x + NODE.width + 40, 180);
-  if (to.x >= from.x + NODE.width) {
-    const reach = Math.max(30, (to.x - from.x - NODE.width) / 2);
-    return curve(from.x + NODE.width, from.x + NODE.width + reach, to.x, to.x - reach, 0);
+/// The line through the points of a route, and where and how its arrow ends.
+function path({ points }) {
+  const first = points[0];
+  const end = points[points.length - 1];
+  if (points.length < 4 || (first.x === end.x && first.y === end.y)) return { d: "", end, angle: 0 };
+  let d = `M${first.x} ${first.y}`;
+  for (let index = 1; index < points.length; index += 1) {
+    const [a, b] = [points[index - 1], points[index]];
+    const half = (a.x + b.x) / 2;
+    d += index % 2 === 1 || a.y === b.y ? `L${b.x} ${b.y}` : `C${half} ${a.y} ${half} ${b.y} ${b.x} ${b.y}`;
   }
-  if (to.x + NODE.width <= from.x) {
-    const reach = Math.max(30, (from.x - to.x - NODE.width) / 2);
-    return curve(from.x, from.x - reach, to.x + NODE.width, to.x + NODE.width + reach, 180);
-  }
-  return curve(from.x + NODE.width, from.x + NODE.width + 48, to.x + NODE.width, to.x + NODE.width + 48, 180);
+  return { d, end, angle: points[points.length - 2].x <= end.x && first.x < end.x ? 0 : 180 };
+}
+
+/// From a node's side and back to it.
+function loop(at) {
+  const x = at.x + NODE.width;
+  const y = at.y + NODE.height / 2;
+  return { d: `M${x} ${y - 10}C${x + 40} ${y - 16} ${x + 40} ${y + 16} ${x} ${y + 10}`, end: { x, y: y + 10 }, angle: 180 };
 }
