@@ -58,8 +58,8 @@ pub(crate) struct Shared {
     pub(crate) started_unix_ms: u64,
     pub(crate) data_dir: PathBuf,
     pub(crate) addresses: OnceLock<Addresses>,
-    /// Where the plans at the start wanted metrics to be served.
-    metrics_wanted: OnceLock<Option<String>>,
+    /// Where the plans wanted metrics to be served, at the start and last.
+    metrics_wanted: Mutex<Option<MetricsWanted>>,
     hub: Mutex<Hub>,
     reports: Mutex<Reports>,
     edges: Mutex<Edges>,
@@ -67,6 +67,11 @@ pub(crate) struct Shared {
     changes: watch::Sender<u64>,
     shows: watch::Sender<u64>,
     registry: Mutex<RegistryFile>,
+}
+
+struct MetricsWanted {
+    at_start: Option<String>,
+    last: Option<String>,
 }
 
 /// When the registry was written, and whether it is behind.
@@ -112,7 +117,7 @@ impl Shared {
             build,
             data_dir,
             addresses: OnceLock::new(),
-            metrics_wanted: OnceLock::new(),
+            metrics_wanted: Mutex::default(),
             hub: Mutex::new(hub),
             reports: Mutex::default(),
             edges: Mutex::default(),
@@ -186,9 +191,7 @@ impl Shared {
             let changed = hub.publish(plans, edge)?;
             (changed, hub.published().and_then(|published| published.metrics().map(str::to_owned)))
         };
-        if self.metrics_wanted.get_or_init(|| metrics.clone()) != &metrics {
-            tracing::warn!("`observe.metrics` changed: where metrics are served changes at the next start");
-        }
+        self.look_at_metrics(metrics);
         if let Ok(bytes) = kept
             && let Err(error) = store::replace(&self.data_dir.join(PLANS_FILE), &bytes, Durable::Yes)
         {
@@ -304,6 +307,16 @@ impl Shared {
     pub(crate) fn reported(&self, caller: &Caller, report: Report, now: Tick) {
         let kept = lock(&self.reports).keep(&caller.instance, &caller.service, report);
         lock(&self.edges).observe(&caller.instance, &caller.service, &kept, now);
+    }
+
+    /// The address is that of a socket that was opened at the start: another one is said once, and waits for the next.
+    fn look_at_metrics(&self, now: Option<String>) {
+        let mut wanted = lock(&self.metrics_wanted);
+        let wanted = wanted.get_or_insert_with(|| MetricsWanted { at_start: now.clone(), last: now.clone() });
+        if wanted.last != now && wanted.at_start != now {
+            tracing::warn!("`observe.metrics` changed: where metrics are served changes at the next start");
+        }
+        wanted.last = now;
     }
 
     /// Where the manifest wants metrics to be served, as it says so.
