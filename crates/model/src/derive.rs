@@ -72,7 +72,8 @@ fn observe(model: &Model) -> ObservePlan {
         Some(AccessLog::Sampled(share)) => plan::AccessLog::Sampled(basis_points(share)),
         Some(AccessLog::Full) => plan::AccessLog::Full,
     };
-    ObservePlan { metrics, traces, access_log }
+    let istio_names = said.istio_names.as_ref().is_none_or(|said| said.value);
+    ObservePlan { metrics, istio_names, traces, access_log }
 }
 
 /// Milliseconds, at least one where the duration is not zero: a limit that was said never turns into none.

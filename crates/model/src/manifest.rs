@@ -504,6 +504,8 @@ pub struct RolloutVersion {
 pub struct Observe {
     /// Where metrics are served; `Some(None)` for `none`.
     pub metrics: Option<Spanned<Option<HostPort>>>,
+    /// Whether metrics have Istio's names, too.
+    pub istio_names: Option<Spanned<bool>>,
     /// Where spans go.
     pub traces: Option<Spanned<Traces>>,
     /// One line per exchange.

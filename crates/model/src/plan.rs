@@ -469,6 +469,8 @@ pub struct OperationPlan {
 pub struct ObservePlan {
     /// `HOST:PORT` where control serves metrics of the whole system; absent: none.
     pub metrics: Option<String>,
+    /// Whether exchanges are also counted by the names of Istio's dashboards.
+    pub istio_names: bool,
     /// Where spans go.
     pub traces: Option<TracesPlan>,
     /// One line per exchange.

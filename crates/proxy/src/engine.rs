@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -100,6 +100,8 @@ struct Inner {
     exchanges: Vec<Arc<AtomicUsize>>,
     health: watch::Receiver<Health>,
     expected: Mutex<Option<String>>,
+    /// Whether the plan in force wants the names of Istio's dashboards.
+    istio_names: AtomicBool,
 }
 
 /// Why a data plane did not start.
@@ -163,7 +165,15 @@ impl Engine {
             open.push(count);
             exchanges.push(running);
         }
-        let inner = Inner { shared, workers, open, exchanges, health: seen, expected: Mutex::new(None) };
+        let inner = Inner {
+            shared,
+            workers,
+            open,
+            exchanges,
+            health: seen,
+            expected: Mutex::new(None),
+            istio_names: AtomicBool::new(false),
+        };
         Ok(Engine { inner: Arc::new(inner) })
     }
 
@@ -184,6 +194,7 @@ impl Engine {
         }
         let compiled = Arc::new(Compiled::new(plan, &self.inner.shared.names)?);
         *expected = Some(who);
+        self.inner.istio_names.store(compiled.plan.observe.istio_names, Ordering::Relaxed);
         self.tell(|| Command::Plan(Arc::clone(&compiled)));
         Ok(())
     }
@@ -232,7 +243,7 @@ impl Engine {
                 sum.merge(&stats);
             }
         }
-        sum.report(&self.inner.shared.names)
+        sum.report(&self.inner.shared.names, self.inner.istio_names.load(Ordering::Relaxed))
     }
 
     /// Takes no new connections; those that are open end with their exchange.

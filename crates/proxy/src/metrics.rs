@@ -221,9 +221,9 @@ impl Stats {
         self.endpoints.extend(other.endpoints.iter().cloned());
     }
 
-    /// The sums as metric families, in a stable order.
-    pub(crate) fn report(&self, names: &Names) -> Report {
-        let mut out = Families::default();
+    /// The sums as metric families, in a stable order; with the names of Istio's dashboards if they are wanted.
+    pub(crate) fn report(&self, names: &Names, istio_names: bool) -> Report {
+        let mut out = Families { istio_names, ..Families::default() };
         let mut series: Vec<_> = self.series.iter().collect();
         series.sort_by_key(|(series, _)| **series);
         for (series, sums) in series {
@@ -241,6 +241,7 @@ impl Stats {
 
 #[derive(Default)]
 struct Families {
+    istio_names: bool,
     families: BTreeMap<&'static str, Family>,
 }
 
@@ -304,7 +305,9 @@ impl Families {
             ];
             self.histogram(rpc, "Duration of gRPC calls, to the trailers.", &labels, sums);
         }
-        self.istio(series, sums, &source, &destination, &status, grpc.as_deref());
+        if self.istio_names {
+            self.istio(series, sums, &source, &destination, &status, grpc.as_deref());
+        }
     }
 
     /// The names that existing mesh dashboards ask for.
@@ -469,7 +472,7 @@ mod tests {
         two.exchange(series, 60_000, 1, 2);
         two.add(Meter::Retries(names.intern("pricing")), 3);
         one.merge(&two);
-        let report = one.report(&names);
+        let report = one.report(&names, true);
         let family = |name: &str| report.families.iter().find(|family| family.name == name).unwrap();
         let histogram = family("http_client_request_duration_seconds");
         assert_eq!(histogram.samples.len(), 1);
@@ -478,6 +481,9 @@ mod tests {
         assert!((histogram.samples[0].value - 0.0604).abs() < 1e-9);
         assert_eq!(family("rpc_client_call_duration_seconds").samples.len(), 1);
         assert!((family("istio_requests").samples[0].value - 2.0).abs() < 1e-9);
+        let plain = one.report(&names, false);
+        assert!(plain.families.iter().all(|family| !family.name.starts_with("istio")));
+        assert!(plain.families.iter().any(|family| family.name == "http_client_request_duration_seconds"));
         assert!((family("weft_upstream_retries").samples[0].value - 3.0).abs() < 1e-9);
     }
 }

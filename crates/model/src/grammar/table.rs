@@ -709,6 +709,12 @@ static OBSERVE: Object = Object {
         )
         .default("127.0.0.1:9464"),
         key(
+            "istio_names",
+            Shape::scalar(&BOOLEAN),
+            "Whether requests and bytes are also counted by the names that dashboards of Istio ask for (`istio_requests_total` and others).",
+        )
+        .default("true"),
+        key(
             "traces",
             Shape::object(&TRACES_KEYS).or_scalar(&TRACES),
             "Where traces go: `none` or `otlp URL`.",

@@ -91,6 +91,7 @@ impl Reader<'_> {
     pub(super) fn observe(&mut self, node: &Node) -> Observe {
         Observe {
             metrics: scalar(node, "metrics", lexical::metrics),
+            istio_names: scalar(node, "istio_names", lexical::boolean),
             traces: field(node, "traces").and_then(|node| self.traces(node)),
             access_log: scalar(node, "access_log", lexical::access_log),
         }
