@@ -26,6 +26,8 @@ use crate::store::{self, Durable};
 
 /// Where others find a running control: beside the data.
 pub const CONTROL_FILE: &str = "control.json";
+/// The authority's roots, PEM: what a client from outside must trust where the edge has `tls: auto`.
+pub const ROOTS_FILE: &str = "roots.pem";
 /// The admin API's token.
 pub const TOKEN_FILE: &str = "admin.token";
 /// How often what depends on time alone is looked at.
@@ -140,6 +142,7 @@ impl Server {
         if let Some(rendered) = refused {
             shared.refuse_reload(rendered);
         }
+        shared.write_roots();
         let wanted = shared.hub().published().and_then(|published| published.metrics().map(str::to_owned));
         let metrics = match metrics {
             Some(listener) => wanted.is_some().then_some(listener),

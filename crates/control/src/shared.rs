@@ -295,11 +295,23 @@ impl Shared {
             Ok(None) => {}
             Ok(Some(trust)) => {
                 self.hub().set_trust(trust);
+                self.write_roots();
                 self.changed();
             }
             Err(error) => tracing::error!(%error, "the authority could not be maintained"),
         }
         self.renew_edge();
+    }
+
+    /// Keeps the roots where those find them who ask the edge by `tls: auto`. Nothing of the system itself reads them there.
+    pub(crate) fn write_roots(&self) {
+        let written = self.identities.bundle().map_err(|error| error.to_string()).and_then(|bundle| {
+            let path = self.data_dir.join(crate::server::ROOTS_FILE);
+            store::replace(&path, bundle.to_pem().as_bytes(), Durable::No).map_err(|error| error.to_string())
+        });
+        if let Err(error) = written {
+            tracing::warn!(error, "the authority's roots could not be written for clients of the edge");
+        }
     }
 
     // --- seeing ---

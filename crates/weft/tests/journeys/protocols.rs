@@ -134,6 +134,25 @@ gateway:
 }
 
 #[test]
+fn a_client_that_trusts_the_roots_of_the_authority_trusts_the_edge() {
+    let Some(curl) = tool("curl") else { return };
+    let manifest = ONE.replace("gateway:", "gateway:\n  tls: auto");
+    let mut system = System::up(WEFT, &Manifest::new(&manifest));
+    let roots = system.folder().join(".weft/roots.pem");
+    for host in ["127.0.0.1", "localhost"] {
+        let url = format!("https://{host}:{}/echo", system.edge.port());
+        let ask = |more: &[&std::ffi::OsStr]| {
+            Command::new(&curl).args(["-sS", "--max-time", "20"]).args(more).arg(&url).output().unwrap()
+        };
+        let trusted = ask(&["--cacert".as_ref(), roots.as_ref()]);
+        assert!(trusted.status.success(), "{url}: {}", String::from_utf8_lossy(&trusted.stderr));
+        assert_eq!(ask(&[]).status.code(), Some(60), "{url} is trusted by nobody else");
+    }
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
 fn http2_of_another_make_passes_with_and_without_tls() {
     let Some(h2load) = tool("h2load") else { return };
     for (scheme, tls) in [("http", ""), ("https", "\n  tls: auto")] {
