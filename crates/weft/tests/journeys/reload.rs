@@ -30,6 +30,61 @@ fn a_good_change_is_taken_without_a_failed_request() {
 }
 
 #[test]
+fn an_overlay_and_an_included_file_are_followed_as_the_main_file_is() {
+    let main = ONE.replace("services:", "include: [team.yaml]\nservices:");
+    let files = std::env::temp_dir().join(format!("weft-overlay-{}", std::process::id()));
+    let team = |service: &str| {
+        format!(
+            "contexts: {{ team: [{service}] }}\nservices: {{ {service}: {{ url: \"http://127.0.0.1:9\" }} }}\n\
+             gateway: {{ routes: {{ GET /{service}: {service} }} }}\n"
+        )
+    };
+    let answers = |name: &str, route: &str, body: &str| {
+        let text = format!(
+            "gateway:\n  routes:\n    GET /{route}: {{ respond: {{ status: 200, body: {body} }} }}\n"
+        );
+        std::fs::write(files.join(name), text).unwrap();
+    };
+    std::fs::create_dir_all(&files).unwrap();
+    answers("weft.prod.yaml", "overlay", "first");
+    std::fs::write(files.join("team.yaml"), team("first")).unwrap();
+    let manifest = Manifest::new(&main).beside(&files);
+    let mut system = System::start(WEFT, &manifest, &["--env", "prod"]);
+    std::fs::remove_dir_all(&files).unwrap();
+    system.wait_serving();
+    let edge = system.edge;
+    let said = |path: &str| http::get(edge, path).ok().map(|answer| answer.text().to_owned());
+    assert_eq!(said("/overlay").as_deref(), Some("first"));
+    for command in ["check", "plan"] {
+        let run = system.weft(&[command, "--env", "prod"]);
+        assert_eq!(run.status, Some(0), "{}{}", run.out, run.err);
+    }
+    assert!(system.weft(&["plan", "--env", "prod", "--output", "json"]).out.contains("GET /overlay"));
+    assert!(!system.weft(&["plan", "--output", "json"]).out.contains("GET /overlay"));
+
+    let overlay = |text: &str| std::fs::write(system.folder().join("weft.prod.yaml"), text).unwrap();
+    overlay("gateway: { routes: { GET /overlay: { respond: { status: 200, body: second } } } }\n");
+    until("the changed overlay is in force", || (said("/overlay")? == "second").then_some(()));
+    overlay("gateway: { nonsense: 1 }\n");
+    until("status shows the refusal", || {
+        let refused = system.status()["refused"]["rendered"].clone();
+        refused.as_str()?.contains("weft.prod.yaml:1:12").then_some(())
+    });
+    assert_eq!(said("/overlay").as_deref(), Some("second"), "the overlay before serves on");
+    overlay("{}\n");
+    until("the route of the overlay is gone", || (said("/overlay")? != "second").then_some(()));
+
+    std::fs::write(system.folder().join("team.yaml"), team("second")).unwrap();
+    until("the included file's route is there", || {
+        let status = system.status();
+        let routes = status["gateway"]["routes"].as_array()?;
+        routes.iter().any(|route| route["key"] == "GET /second").then_some(())
+    });
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
 fn a_bad_change_is_refused_and_shown_while_the_old_plan_serves() {
     let mut system = System::up(WEFT, &Manifest::new(ONE));
     let load = Load::start(system.edge, 2, &Request::get("/echo"));
