@@ -22,13 +22,16 @@ pub enum DataDirError {
         pid: Option<String>,
     },
     /// The system refuses.
-    #[error("the data directory {} cannot be used: {error}", .path.display())]
+    #[error("the data directory cannot be used: {}: {error}\ngive a folder that belongs to you, or none yet, by `--data-dir`", .path.display())]
     Io {
         /// What was touched.
         path: PathBuf,
         /// What the kernel says.
         error: io::Error,
     },
+    /// It is there already, open to others, and holds other things.
+    #[error("the data directory {} is open to others and was not made by weft; give a folder of its own by `--data-dir`", .0.display())]
+    Foreign(PathBuf),
 }
 
 fn holder(pid: Option<&str>) -> String {
@@ -55,7 +58,12 @@ impl DataDir {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(path).map_err(io(path))?;
         let path = std::path::absolute(path).map_err(io(path))?;
-        // It may be older than we are.
+        // It may be older than we are, and then others may have been let in. What is somebody else's is not shut here: who says
+        // `--data-dir /tmp` did not mean that.
+        let open = path.metadata().map_err(io(&path))?.permissions().mode() & 0o077 != 0;
+        if open && !is_ours(&path).map_err(io(&path))? {
+            return Err(DataDirError::Foreign(path));
+        }
         std::fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(io(&path))?;
         let file = path.join(LOCK_FILE);
         let mut options = OpenOptions::new();
@@ -88,6 +96,11 @@ impl DataDir {
     }
 }
 
+/// Whether a folder is empty, or one of ours.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    Ok(path.join(LOCK_FILE).exists() || std::fs::read_dir(path)?.next().is_none())
+}
+
 impl Drop for DataDir {
     fn drop(&mut self) {
         // A killed control leaves it; nobody may take it for a running one.
@@ -98,6 +111,25 @@ impl Drop for DataDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_others_is_not_shut() {
+        let path = std::env::temp_dir().join(format!("weft-data-foreign-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        let open = || std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(path.join("somebody"), "else").unwrap();
+        open();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::Foreign(_))));
+        assert_eq!((mode(), path.join(LOCK_FILE).exists()), (0o755, false));
+        std::fs::remove_file(path.join("somebody")).unwrap();
+        drop(DataDir::open(&path).unwrap());
+        open();
+        std::fs::write(path.join("later"), "").unwrap();
+        drop(DataDir::open(&path).unwrap());
+        assert_eq!(mode(), 0o700, "ours is shut again");
+        std::fs::remove_dir_all(&path).unwrap();
+    }
 
     #[test]
     fn two_systems_never_share_one() {
