@@ -186,8 +186,11 @@ pub(crate) fn scraped<B>(shared: &Shared, local: SocketAddr, request: &Request<B
             return refused(status, &detail);
         }
     }
-    if request.uri().path() != "/metrics" || !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if request.uri().path() != "/metrics" {
         return refused(StatusCode::NOT_FOUND, "metrics are at /metrics");
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return refused(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
     }
     let format = Format::wanted(request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()));
     let mut response = Response::new(Text::Whole(shared.metrics(format).into()));
