@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use weft_model::wire::{Family, Kind, Report, Sample};
 
+use crate::status::Breaker;
+
 pub(crate) use own::{Counters, Own, count};
 pub(crate) use text::Format;
 
@@ -25,6 +27,9 @@ const VALUE_BYTES_MAX: usize = 256;
 const LABELS_MAX: usize = 16;
 /// Bounds of a histogram.
 const BOUNDS_MAX: usize = 64;
+
+/// Where data planes say how their breakers are: 0 closed, 1 half-open, 2 open.
+const BREAKER_FAMILY: &str = "weft_breaker_state";
 
 /// The last report of each process.
 #[derive(Debug, Default)]
@@ -57,6 +62,27 @@ impl Reports {
         let reported = Reported { role, service: service.to_owned(), report: Arc::clone(&report) };
         self.by_instance.insert(instance.to_owned(), reported);
         report
+    }
+
+    /// Breakers that are not closed, as their callers reported them last.
+    pub(crate) fn breakers(&self) -> Vec<Breaker> {
+        let mut open = Vec::new();
+        for (caller, reported) in &self.by_instance {
+            let families = reported.report.families.iter().filter(|family| family.name == BREAKER_FAMILY);
+            for sample in families.flat_map(|family| &family.samples).filter(|sample| sample.value > 0.0) {
+                let label = |name: &str| {
+                    let mut pairs = sample.labels.chunks_exact(2);
+                    pairs.find(|pair| pair[0] == name).map(|pair| pair[1].clone()).unwrap_or_default()
+                };
+                open.push(Breaker {
+                    caller: caller.clone(),
+                    upstream: label("upstream"),
+                    instance: label("endpoint"),
+                    state: if sample.value > 1.0 { "open" } else { "half-open" }.to_owned(),
+                });
+            }
+        }
+        open
     }
 
     /// Drops whoever is not there any more; gives their names.
@@ -181,6 +207,21 @@ mod tests {
             value,
             buckets: buckets.to_vec(),
         }
+    }
+
+    #[test]
+    fn breakers_that_are_not_closed_are_named() {
+        let mut reports = Reports::default();
+        let breaker =
+            |endpoint: &str, state: f64| sample(&["upstream", "orders", "endpoint", endpoint], state, &[]);
+        let samples = vec![breaker("orders-1", 0.0), breaker("orders-2", 2.0), breaker("orders-3", 1.0)];
+        let report = Report { families: vec![family(BREAKER_FAMILY, Kind::Gauge, &[], samples)] };
+        reports.keep("weft-gateway", "weft-gateway", report);
+        let seen: Vec<_> =
+            reports.breakers().into_iter().map(|one| (one.caller, one.instance, one.state)).collect();
+        let of =
+            |instance: &str, state: &str| ("weft-gateway".to_owned(), instance.to_owned(), state.to_owned());
+        assert_eq!(seen, [of("orders-2", "open"), of("orders-3", "half-open")]);
     }
 
     fn reported() -> Reports {

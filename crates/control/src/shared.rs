@@ -15,6 +15,7 @@ use crate::edges::{Edge, Edges};
 use crate::hub::{Caller, Hub, InstanceStatus};
 use crate::identities::{Identities, IdentitiesError, Revoke};
 use crate::metrics::{Counters, Format, Own, Reports, count};
+use crate::status::Breaker;
 use crate::store::{self, Durable};
 
 /// Who was there, for a control that starts anew.
@@ -334,6 +335,11 @@ impl Shared {
     /// Where the manifest wants metrics to be served, as it says so.
     pub(crate) fn metrics_address(&self) -> Option<String> {
         self.hub().published().and_then(|published| published.metrics().map(str::to_owned))
+    }
+
+    /// Breakers that are not closed.
+    pub(crate) fn breakers(&self) -> Vec<Breaker> {
+        lock(&self.reports).breakers()
     }
 
     pub(crate) fn edges(&self) -> Vec<Edge> {

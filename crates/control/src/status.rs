@@ -24,6 +24,8 @@ pub struct SystemStatus {
     pub calls: Vec<Call>,
     /// Instances that belong to no service of the plans in force (they are on their way out).
     pub others: Vec<InstanceStatus>,
+    /// Breakers that are not closed: which instances are left out for a while, and by whom.
+    pub breakers: Vec<Breaker>,
     /// The last reload, if it was refused.
     pub refused: Option<RefusedReload>,
 }
@@ -88,6 +90,19 @@ pub struct RouteStatus {
     pub origin: Origin,
 }
 
+/// A breaker that is not closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// The process that calls.
+    pub caller: String,
+    /// The service that it calls.
+    pub upstream: String,
+    /// The instance that failed.
+    pub instance: String,
+    /// `open` or `half-open`.
+    pub state: String,
+}
+
 /// A declared call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
@@ -145,6 +160,7 @@ pub(crate) fn status_of(shared: &Shared) -> SystemStatus {
         services,
         gateway,
         calls: plans.map(calls_of).unwrap_or_default(),
+        breakers: shared.breakers(),
         refused: shared.refused_reload(),
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use weft_control::hub::InstanceStatus;
-use weft_control::status::SystemStatus;
+use weft_control::status::{Breaker, SystemStatus};
 use weft_stdx::clock::Clock;
 use weft_stdx::units::show_duration;
 
@@ -49,7 +49,7 @@ fn is_well(status: &SystemStatus) -> bool {
     });
     let edge = status.gateway.as_ref().is_none_or(|gateway| !gateway.instances.is_empty());
     let current = instances(status).all(|one| one.connected && one.current && one.refused.is_none());
-    complete && edge && current && status.refused.is_none()
+    complete && edge && current && status.breakers.is_empty() && status.refused.is_none()
 }
 
 fn text_of(status: &SystemStatus, now_unix_s: u64) -> String {
@@ -93,6 +93,12 @@ fn text_of(status: &SystemStatus, now_unix_s: u64) -> String {
         if let Some(reason) = &one.refused {
             let _ = writeln!(text, "\n{} refused its newest plan: {reason}", one.instance);
         }
+    }
+    for Breaker { caller, upstream, instance, state } in &status.breakers {
+        let _ = writeln!(
+            text,
+            "\nThe breaker of {caller} toward {instance} ({upstream}) is {state}: it failed too often."
+        );
     }
     if let Some(refused) = &status.refused {
         let _ = write!(
@@ -182,8 +188,24 @@ mod tests {
             gateway: None,
             calls: Vec::new(),
             others: Vec::new(),
+            breakers: Vec::new(),
             refused: None,
         }
+    }
+
+    #[test]
+    fn an_open_breaker_is_named_and_asks_for_attention() {
+        let breaker = Breaker {
+            caller: "weft-gateway".to_owned(),
+            upstream: "orders".to_owned(),
+            instance: "orders-1".to_owned(),
+            state: "open".to_owned(),
+        };
+        let well = system(vec![instance("orders-1", "ready")], 1);
+        let status = SystemStatus { breakers: vec![breaker], ..well.clone() };
+        assert!(is_well(&well) && !is_well(&status));
+        let text = text_of(&status, 10_000);
+        assert!(text.contains("The breaker of weft-gateway toward orders-1 (orders) is open"), "{text}");
     }
 
     #[test]

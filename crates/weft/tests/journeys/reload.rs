@@ -53,7 +53,7 @@ fn an_overlay_and_an_included_file_are_followed_as_the_main_file_is() {
     std::fs::remove_dir_all(&files).unwrap();
     system.wait_serving();
     let edge = system.edge;
-    let said = |path: &str| http::get(edge, path).ok().map(|answer| answer.text().to_owned());
+    let said = |path: &str| http::get(edge, path).ok().map(|answer| answer.text());
     assert_eq!(said("/overlay").as_deref(), Some("first"));
     for command in ["check", "plan"] {
         let run = system.weft(&[command, "--env", "prod"]);
