@@ -648,7 +648,8 @@ static BREAKER: Object = Object {
 
 static LIMIT: Object = Object {
     path: "resilience.NAME.limit",
-    doc: "Requests beyond both numbers are refused with 503 and `Retry-After`.",
+    doc: "Requests beyond both numbers are refused with 503 and `Retry-After`. Each caller counts its own, and in the gateway each \
+          worker thread (one for each core).",
     keys: &[
         key("open", Shape::scalar(&REQUESTS), "Requests open at once.").default("1024"),
         key("queued", Shape::scalar(&QUEUED), "Requests that wait for a place.").default("1024"),
