@@ -386,9 +386,9 @@ const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
 /// `GET http://a/` in HPACK.
-const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
+pub(crate) const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend_from_slice(&stream.to_be_bytes());

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod change;
+mod conformance;
 mod differential;
 mod dns;
 mod grpc;
