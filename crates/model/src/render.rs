@@ -11,6 +11,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
+use crate::code::Code;
 use crate::finding::{Finding, Severity, Span};
 use crate::sources::{Source, Sources};
 
@@ -48,8 +49,13 @@ fn report<'a>(finding: &'a Finding, sources: &'a Sources) -> Vec<Group<'a>> {
         Severity::Advice => Level::INFO.with_name("advice"),
     };
     let group = level.primary_title(finding.message.as_str()).id(finding.code.as_str());
-    let mut group =
-        excerpt(Group::with_title(group), finding.span, &finding.label, AnnotationKind::Primary, sources);
+    let group = Group::with_title(group);
+    // The line of a secret holds the secret, and what is shown ends in logs.
+    let mut group = if finding.code == Code::SecretInPlainText {
+        place(group, finding.span, sources)
+    } else {
+        excerpt(group, finding.span, &finding.label, AnnotationKind::Primary, sources)
+    };
     for note in &finding.notes {
         group = excerpt(group, note.span, &note.text, AnnotationKind::Context, sources);
     }
@@ -61,6 +67,13 @@ fn report<'a>(finding: &'a Finding, sources: &'a Sources) -> Vec<Group<'a>> {
 
 /// Longest part of a line that is shown before and behind a place, in bytes.
 const AROUND_BYTES_MAX: usize = 500;
+
+/// The place alone.
+fn place<'a>(group: Group<'a>, span: Span, sources: &'a Sources) -> Group<'a> {
+    let Some(source) = sources.get(span.file) else { return group };
+    let origin = Origin::path(sources.shown(source)).line(span.line as usize);
+    group.element(origin.char_column(span.column as usize))
+}
 
 /// The place and the line around it.
 fn excerpt<'a>(
