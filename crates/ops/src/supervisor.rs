@@ -132,11 +132,12 @@ pub async fn run<W: Write>(settings: Settings, out: W) -> Result<(), UpError> {
     // Whoever loses its keeper falls to us.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|error| UpError::Io { what: "gather processes", error: error.into() })?;
-    let Compiled { files, outcome } = (settings.compile)();
+    let Compiled { files, warnings, outcome } = (settings.compile)();
     let plans = outcome.map_err(UpError::Manifest)?;
     let signals = Signals::new().map_err(io("listen to signals"))?;
     let door = Door::open(data_dir.path()).map_err(io("open the door of this system"))?;
     let (mut supervisor, inputs) = Supervisor::new(settings, data_dir, started, out);
+    supervisor.warn(warnings);
     supervisor.prepare(&plans)?;
     tokio::spawn(door.serve(supervisor.asked.clone()));
     tokio::spawn(watch(files, Arc::clone(&supervisor.settings.compile), supervisor.changed.clone()));
@@ -230,6 +231,8 @@ struct Supervisor<W> {
     stopping: bool,
     finished: bool,
     warned_unconfined: bool,
+    /// Findings that were shown last.
+    warned: String,
 }
 
 impl<W: Write> Supervisor<W> {
@@ -265,6 +268,7 @@ impl<W: Write> Supervisor<W> {
             stopping: false,
             finished: false,
             warned_unconfined: false,
+            warned: String::new(),
         };
         (supervisor, Inputs { events, logs, told, asked, changed })
     }
@@ -283,6 +287,14 @@ impl<W: Write> Supervisor<W> {
             self.screen.say("mine", &text, serde_json::json!({ "service": instance.launch.service }));
         }
         Ok(())
+    }
+
+    /// Shows findings that let the manifest pass, once.
+    fn warn(&mut self, warnings: String) {
+        if warnings != self.warned && !warnings.is_empty() {
+            self.screen.say("warning", warnings.trim_end(), serde_json::Value::Null);
+        }
+        self.warned = warnings;
     }
 
     fn look_at(&mut self, plans: &Plans) {
@@ -590,6 +602,7 @@ impl<W: Write> Supervisor<W> {
                 return self.screen.say("refused", &text, serde_json::Value::Null);
             }
         };
+        self.warn(compiled.warnings);
         self.look_at(&plans);
         if show::metrics_of(&plans) != self.metrics_asked {
             self.metrics_asked = show::metrics_of(&plans);

@@ -19,6 +19,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 pub struct Compiled {
     /// Every file that was read, or would be if it were there.
     pub files: Vec<PathBuf>,
+    /// Findings that let it pass, as people read them; empty where there are none.
+    pub warnings: String,
     /// Plans, or the findings that refuse them, as people read them.
     pub outcome: Result<Plans, String>,
 }

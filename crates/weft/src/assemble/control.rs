@@ -66,14 +66,23 @@ pub(crate) struct Compiler {
 
 impl Manifest for Compiler {
     fn load(&self) -> Loaded {
+        self.compile().0
+    }
+}
+
+impl Compiler {
+    /// Compiles it as it is now; beside what came of it, the findings that let it pass, as people read them.
+    pub(crate) fn compile(&self) -> (Loaded, String) {
         let files = Recording { files: self.place.files(), asked: Mutex::default() };
         let compiled = weft_model::compile(&files, &self.place.main, self.overlay.as_deref(), &environment());
         let asked = files.asked.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let files = asked.into_iter().map(|path| self.place.folder.join(path)).collect();
         let terminal = std::io::stderr().is_terminal();
-        let outcome =
-            compiled.plans.ok_or_else(|| findings_text(&compiled.findings, &compiled.sources, terminal));
-        Loaded { files, outcome }
+        let findings = findings_text(&compiled.findings, &compiled.sources, terminal);
+        match compiled.plans {
+            Some(plans) => (Loaded { files, outcome: Ok(plans) }, findings),
+            None => (Loaded { files, outcome: Err(findings) }, String::new()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use weft_control::reload::{Loaded, Manifest as _};
+use weft_control::reload::Loaded;
 use weft_ops::screen::Mode;
 use weft_ops::supervisor::Settings;
 use weft_ops::supervisor::watch::Compiled;
@@ -47,8 +47,8 @@ pub(crate) fn settings(asked: Asked) -> anyhow::Result<Settings> {
     let manifest = manifest_dir.join(&place.main);
     let compiler = Compiler { place, overlay: overlay.clone() };
     let compile = move || {
-        let Loaded { files, outcome } = compiler.load();
-        Compiled { files, outcome }
+        let (Loaded { files, outcome }, warnings) = compiler.compile();
+        Compiled { files, warnings, outcome }
     };
     Ok(Settings {
         executable: std::env::current_exe().context("cannot find this executable")?,

@@ -85,6 +85,25 @@ fn an_overlay_and_an_included_file_are_followed_as_the_main_file_is() {
 }
 
 #[test]
+fn findings_that_let_a_manifest_pass_are_shown_at_the_start_and_when_they_change() {
+    let with = |name: &str| {
+        ONE.replace("health: /healthz", &format!("health: /healthz, env: {{ {name}: hunter2 }}"))
+    };
+    let mut system = System::up(WEFT, &Manifest::new(&with("FIRST_TOKEN")));
+    let warned = |name: &'static str| {
+        move |event: &serde_json::Value| {
+            event["event"] == "warning" && event["text"].as_str().is_some_and(|text| text.contains(name))
+        }
+    };
+    system.wait_event("the first finding", warned("FIRST_TOKEN"));
+    system.rewrite(&Manifest::new(&with("SECOND_TOKEN")));
+    system.wait_event("the second finding", warned("SECOND_TOKEN"));
+    assert!(!system.log().contains("hunter2"), "the secret itself is never shown");
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
 fn a_bad_change_is_refused_and_shown_while_the_old_plan_serves() {
     let mut system = System::up(WEFT, &Manifest::new(ONE));
     let load = Load::start(system.edge, 2, &Request::get("/echo"));
