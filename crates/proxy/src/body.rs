@@ -176,6 +176,15 @@ impl Writer<'_> {
         }
     }
 
+    /// Whether its reader has all that its head announced, by itself, whatever else may come.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Writer::Http1(writer) => writer.is_whole(),
+            Writer::Http2(writer) => writer.is_whole(),
+            Writer::GrpcWeb(_) | Writer::Nobody => false,
+        }
+    }
+
     /// Ends the body and sends what is held.
     pub(crate) async fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {
         match self {

@@ -146,12 +146,13 @@ pub(crate) struct Http1Writer<'a> {
     out: &'a mut Vec<u8>,
     framing: BodyFraming,
     ended: bool,
+    failed: bool,
 }
 
 impl<'a> Http1Writer<'a> {
     /// `out` already holds the head.
     pub(crate) fn new(stream: &'a Stream, out: &'a mut Vec<u8>, framing: BodyFraming) -> Self {
-        Http1Writer { stream, out, framing, ended: false }
+        Http1Writer { stream, out, framing, ended: false, failed: false }
     }
 
     pub(crate) async fn data(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
@@ -181,18 +182,29 @@ impl<'a> Http1Writer<'a> {
             self.out.extend_from_slice(bytes);
             return Ok(());
         }
+        self.send(bytes).await
+    }
+
+    /// Sends what is held, and these bytes after it.
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
         let sent = self.stream.write_both(self.out, bytes).await;
         self.out.clear();
+        self.failed |= sent.is_err();
         sent.map_err(|_| BodyError::Gone)
     }
 
+    /// Whether the kernel took all that was announced: a length that is full, the last chunk, or a head without a body.
+    pub(crate) fn is_whole(&self) -> bool {
+        let announced = match self.framing {
+            BodyFraming::None => true,
+            BodyFraming::Length(left) => left == 0,
+            BodyFraming::Chunked | BodyFraming::UntilClose => self.ended,
+        };
+        announced && self.out.is_empty() && !self.failed
+    }
+
     pub(crate) async fn flush(&mut self) -> Result<(), BodyError> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let sent = self.stream.write_both(self.out, b"").await;
-        self.out.clear();
-        sent.map_err(|_| BodyError::Gone)
+        if self.out.is_empty() { Ok(()) } else { self.send(b"").await }
     }
 
     pub(crate) async fn end(&mut self, trailers: Option<&Head>) -> Result<(), BodyError> {

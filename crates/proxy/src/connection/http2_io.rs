@@ -78,13 +78,25 @@ pub(crate) struct Http2Writer {
     send: SendStream<Bytes>,
     /// The last part, as long as more may come at once.
     held: Bytes,
+    /// Bytes of the announced length that are not sent yet.
+    left: Option<u64>,
     ended: bool,
 }
 
 impl Http2Writer {
     /// `ended`: the head already closed the stream.
-    pub(crate) fn new(send: SendStream<Bytes>, ended: bool) -> Self {
-        Http2Writer { send, held: Bytes::new(), ended }
+    pub(crate) fn new(send: SendStream<Bytes>, length: BodyLength, ended: bool) -> Self {
+        let left = match length {
+            _ if ended => Some(0),
+            BodyLength::Known(bytes) => Some(bytes),
+            BodyLength::None | BodyLength::Unknown => None,
+        };
+        Http2Writer { send, held: Bytes::new(), left, ended }
+    }
+
+    /// Whether all that was announced was sent, also where the end of the stream was not.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.held.is_empty() && self.left == Some(0)
     }
 
     /// Takes a part and sends the one before it: the last one says itself that it is the last.
@@ -120,7 +132,9 @@ impl Http2Writer {
             };
             let part = self.held.split_to(granted.min(self.held.len()));
             let last = end && self.held.is_empty();
+            let bytes = part.len() as u64;
             self.send.send_data(part, last).map_err(|_| BodyError::Gone)?;
+            self.left = self.left.and_then(|left| left.checked_sub(bytes));
             if last {
                 return Ok(());
             }
@@ -304,7 +318,7 @@ impl Http2Responder {
         let response = write_response(head, length, declared);
         self.started = true;
         let send = self.respond.send_response(response, bodiless).map_err(|_| BodyError::Gone)?;
-        Ok(Http2Writer::new(send, bodiless))
+        Ok(Http2Writer::new(send, length, bodiless))
     }
 
     /// Sends an interim head.

@@ -398,7 +398,7 @@ impl One<'_, '_, '_, '_> {
                 return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused });
             }
         };
-        let writer = Writer::Http2(Http2Writer::new(stream, bodiless));
+        let writer = Writer::Http2(Http2Writer::new(stream, length, bodiless));
         match self.carry(flight, writer, Reply::Http2(response)).await {
             Carried::Passed(fate, _) => Tried::Done(fate),
             Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
@@ -581,6 +581,10 @@ impl Passing<'_, '_, '_> {
             }
             Ok(()) if progress.complete.get() => Carried::Passed(Fate::Keep, Left::Done),
             Ok(()) => Carried::Passed(Fate::Close, Left::Done),
+            // Who leaves with all of the answer in hand has not given it up; only its end had not come to us yet.
+            Err(ended) if ended.code == Code::DownstreamGone && writer.is_whole() && !request.grpc => {
+                Carried::Passed(Fate::Close, Left::Done)
+            }
             Err(ended) if request.grpc && told_in_trailers(&ended, &mut writer).await => {
                 record.grpc = ended.code.grpc_status();
                 record.code = Some(ended.code);

@@ -2,9 +2,9 @@
 
 use weft_model::wire::Report;
 
-use crate::support::http2::{self, Client};
+use crate::support::http2::{self, Client, piece, request, send_all};
 use crate::support::wire::{Wire, answering, get, ok};
-use crate::support::{counted, mesh};
+use crate::support::{counted, mesh, within};
 
 const SHOP: &str = "
 system: test
@@ -125,4 +125,51 @@ async fn what_clients_make_up_makes_no_new_series() {
         300.0
     );
     assert_eq!(counted(&report, "weft_refusals", &[("code", "no_route")]), 300.0);
+}
+
+#[tokio::test]
+async fn who_leaves_with_the_whole_answer_was_answered() {
+    let (tell, mut told) = tokio::sync::mpsc::channel(4);
+    // Sends all that it announces and never says that this was the end.
+    let port = http2::service(move |mut call| {
+        let tell = tell.clone();
+        async move {
+            let announced = if call.path() == "/short" { 6 } else { 5 };
+            let head = http::Response::builder().header("content-length", announced).body(()).unwrap();
+            let mut stream = call.respond.send_response(head, false).unwrap();
+            send_all(&mut stream, b"hello", false).await;
+            let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
+            tell.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let manifest = "
+system: test
+services: { api: { run: x, protocol: grpc } }
+gateway: { auth: none, routes: { ANY /**: api } }
+";
+    let mesh = mesh(manifest).on("api", port).start().await;
+    for path in ["/whole", "/short"] {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        client.write(format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")).await;
+        assert_eq!(client.head().await.unwrap().status(), 200);
+        assert_eq!(client.bytes(5).await, b"hello");
+        drop(client);
+        within("the service to hear of it", told.recv()).await;
+
+        let mut client = Client::to(mesh.edge_address()).await;
+        let (response, mut stream) = client.start(request("POST", path, &[]), false).await;
+        send_all(&mut stream, b"hi", true).await;
+        let mut body = within("an answer", response).await.unwrap().into_body();
+        assert_eq!(piece(&mut body).await.unwrap().unwrap(), "hello");
+        drop((body, stream));
+        within("the service to hear of it", told.recv()).await;
+    }
+    for engine in [mesh.gateway(), &mesh.beside("api").engine] {
+        let report = engine.report().await;
+        for (status, exchanges) in [("200", 2.0), ("499", 2.0)] {
+            let with = [("http_response_status_code", status)];
+            assert_eq!(counted(&report, "http_server_request_duration_seconds", &with), exchanges, "{status}");
+        }
+    }
 }
