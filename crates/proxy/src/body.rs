@@ -8,13 +8,16 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
+use weft_stdx::clock::Tick;
 
 use crate::connection::http1_io::{Http1Reader, Http1Responder, Http1Writer};
 use crate::connection::http2_io::{Http2Reader, Http2Responder, Http2Writer};
 use crate::head::Head;
 use crate::stage::grpc_web::{TextReader, WebResponder, WebWriter};
+use crate::timer::Timer;
 
 /// How long a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +105,9 @@ impl Reader<'_> {
         }
     }
 
-    /// After the body: completes when the peer is gone, as far as this side can tell.
-    pub(crate) async fn gone(&mut self) {
+    /// After the body: completes when the peer is gone, as far as this side can tell; true when it ended its side, which it
+    /// may do and still read.
+    pub(crate) async fn gone(&mut self) -> bool {
         match self {
             Reader::Http1(reader) => reader.gone().await,
             // A reset of the stream is seen by the responder.
@@ -355,7 +359,12 @@ pub(crate) struct RequestBody<'a> {
     ended: bool,
     bytes: u64,
     bytes_max: u64,
+    /// When all of it was there.
+    whole_since: Option<Tick>,
 }
+
+/// A client that ended its side and awaits its answer is looked after so often.
+const HALF_CLOSED_LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes of a request body that are kept for another attempt.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -378,7 +387,7 @@ pub(crate) struct Progress {
 impl<'a> RequestBody<'a> {
     /// A body of at most `bytes_max` bytes.
     pub(crate) fn new(reader: Reader<'a>, bytes_max: u64) -> Self {
-        RequestBody { reader, sent: Vec::new(), ended: false, bytes: 0, bytes_max }
+        RequestBody { reader, sent: Vec::new(), ended: false, bytes: 0, bytes_max, whole_since: None }
     }
 
     /// Puts something between this and the reader. Only before anything was read.
@@ -413,8 +422,19 @@ impl<'a> RequestBody<'a> {
     }
 
     /// After the body: completes when the peer is gone, as far as this side can tell.
-    pub(crate) async fn gone(&mut self) {
-        self.reader.gone().await;
+    ///
+    /// `close` and `shutdown(SHUT_WR)` look the same from here: a FIN. Who ends its side within `half_close` after its
+    /// request has only said that this was all, as scripts and `nc -N` do; who does so later has given up.
+    pub(crate) async fn gone(&mut self, timer: &Timer, half_close: Duration) {
+        let since = *self.whole_since.get_or_insert_with(|| timer.now());
+        let mut ended_its_side = self.reader.gone().await;
+        if ended_its_side && timer.now().since(since) < half_close {
+            // If it had left all the same, the first that is written to it comes back as a reset.
+            while ended_its_side {
+                timer.sleep(HALF_CLOSED_LOOK).await;
+                ended_its_side = self.reader.gone().await;
+            }
+        }
     }
 
     /// Sends all of it, from the start.

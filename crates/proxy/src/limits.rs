@@ -19,6 +19,9 @@ pub struct Limits {
     /// After an answer that ends the connection, what the client still sends is read so long, so that it sees the answer
     /// and not a reset (RFC 9112, 9.6).
     pub linger: Duration,
+    /// A client of HTTP/1.1 that ends its side so soon after its request still reads its answer (`nc -N`, a script); one that
+    /// does it later has left. Long enough for a FIN that was sent right behind the request, and short for patience.
+    pub half_close: Duration,
     /// Open connections of one worker; for one more, the one that has been idle for longest makes room, or it is answered
     /// that there are too many.
     pub connections_max: usize,
@@ -38,6 +41,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(300),
             stream_idle: Duration::from_secs(300),
             linger: Duration::from_secs(2),
+            half_close: Duration::from_millis(100),
             connections_max: 20_000,
             connections_per_source_max: 5_000,
             lookup_again: Duration::from_secs(30),

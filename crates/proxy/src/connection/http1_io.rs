@@ -119,8 +119,9 @@ impl<'a> Http1Reader<'a> {
         }
     }
 
-    /// After the body: completes when the peer closes its side. What it sends ahead is kept for the next message.
-    pub(crate) async fn gone(&mut self) {
+    /// After the body: completes when the peer ends its side, true, or the connection breaks. What it sends ahead is kept
+    /// for the next message.
+    pub(crate) async fn gone(&mut self) -> bool {
         self.buf.consume(std::mem::take(&mut self.eaten));
         poll_fn(|cx| {
             while self.buf.len() < AHEAD_BYTES_MAX {
@@ -129,14 +130,15 @@ impl<'a> Http1Reader<'a> {
                         self.buf.release();
                         return Poll::Pending;
                     }
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(true),
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
                     Poll::Ready(Ok(count)) => self.buf.filled(count),
                 }
             }
             // Whoever sends so far ahead is not gone.
             Poll::Pending
         })
-        .await;
+        .await
     }
 }
 

@@ -420,7 +420,7 @@ impl One<'_, '_, '_, '_> {
         let upload = pin!(async {
             match body.send(&mut writer, &progress).await {
                 Ok(()) => {
-                    body.gone().await;
+                    body.gone(&worker.timer, worker.limits().half_close).await;
                     UploadEnd::Gone
                 }
                 Err(Broken::Reading(error)) => UploadEnd::Unreadable(error),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use weft_proxy::Limits;
 
 use crate::support::wire::{Wire, answering, echo, get, ok, service};
-use crate::support::{Mesh, checksum, mesh, noise, within};
+use crate::support::{Mesh, checksum, counted, mesh, noise, within};
 
 /// A gateway in front of `api`, which may call `back`.
 const PAIR: &str = "
@@ -23,6 +25,14 @@ gateway:
 /// `api` at this port, through the edge.
 async fn in_front_of(port: u16) -> Mesh {
     mesh(PAIR).on("api", port).start().await
+}
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// The same, for clients that may end their side so soon after their request.
+async fn closing_in_front_of(half_close: Duration, port: u16) -> Mesh {
+    mesh(PAIR).limits(Limits { half_close, ..Limits::default() }).on("api", port).start().await
 }
 
 #[tokio::test]
@@ -413,7 +423,7 @@ async fn a_client_that_leaves_cancels_the_request_at_the_service() {
         }
     })
     .await;
-    let mesh = in_front_of(port).await;
+    let mesh = closing_in_front_of(Duration::ZERO, port).await;
     let mut client = Wire::to(mesh.edge_address()).await;
     client.write("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(within("the request", told.recv()).await, Some("asked"));
@@ -436,11 +446,45 @@ async fn a_client_that_leaves_a_silent_stream_is_noticed() {
         }
     })
     .await;
-    let mesh = in_front_of(port).await;
+    let mesh = closing_in_front_of(Duration::ZERO, port).await;
     let mut client = Wire::to(mesh.edge_address()).await;
     client.write("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await;
     client.head().await.unwrap();
     assert_eq!(client.chunk().await.unwrap(), b"hi");
     drop(client);
     assert_eq!(within("the end of it", told.recv()).await, Some("left"));
+}
+
+#[tokio::test]
+async fn a_client_that_only_ends_its_side_is_answered() {
+    let (tell, mut told) = mpsc::channel(4);
+    let answer = Arc::new(Notify::new());
+    let wait = Arc::clone(&answer);
+    let port = service(move |mut wire| {
+        let (tell, wait) = (tell.clone(), Arc::clone(&wait));
+        async move {
+            while let Some(request) = wire.request().await {
+                tell.send(request.text()).await.unwrap();
+                wait.notified().await;
+                wire.write(ok(&[], b"still here")).await;
+            }
+        }
+    })
+    .await;
+    let mesh = closing_in_front_of(LONG, port).await;
+    for request in
+        ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi"]
+    {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        client.write(request).await;
+        client.finish().await;
+        let body = within("the request", told.recv()).await.unwrap();
+        assert!(request.ends_with(&body), "{body}");
+        answer.notify_one();
+        assert_eq!(client.answer().await.text(), "still here");
+        client.closed().await;
+    }
+    let report = mesh.gateway().report().await;
+    let answered = [("http_response_status_code", "200")];
+    assert_eq!(counted(&report, "http_server_request_duration_seconds", &answered), 2.0);
 }
