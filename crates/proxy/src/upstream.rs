@@ -35,7 +35,9 @@ use crate::resilience::limit::{Bulkhead, Entry, Full, Key, Place, Ticket};
 use crate::timer::Timer;
 
 /// So long requests wait for somebody to call, from when the last one left.
-const ABSENCE_MAX: Duration = Duration::from_secs(3);
+pub(crate) const ABSENCE_MAX: Duration = Duration::from_secs(3);
+/// While all that are listed are deserted, one request in so long is sent to see whether somebody is back.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A service that this worker calls.
 pub(crate) struct Upstream {
@@ -50,7 +52,17 @@ pub(crate) struct Upstream {
     pub(crate) known: Cell<bool>,
     /// Since when nobody takes requests.
     absent_since: Cell<Option<Tick>>,
+    /// All that are listed turned out to be deserted, and nobody has told us yet.
+    desertion: Cell<Option<Desertion>>,
     appeared: Notify,
+}
+
+/// Listed instances without a service behind their sidecars.
+#[derive(Clone, Copy)]
+struct Desertion {
+    since: Tick,
+    /// When the next request may look.
+    look: Tick,
 }
 
 /// One entry of an endpoint list, resolved to an address.
@@ -97,6 +109,7 @@ impl Upstream {
             endpoints: RefCell::new(HashMap::new()),
             known: Cell::new(false),
             absent_since: Cell::new(Some(now)),
+            desertion: Cell::new(None),
             appeared: Notify::new(),
         }
     }
@@ -143,6 +156,49 @@ impl Upstream {
             let endpoint = Endpoint::new(one.instance.clone(), one.address, one.target.clone());
             endpoints.insert(id, Rc::new(endpoint));
         }
+        drop(endpoints);
+        self.review_desertion();
+    }
+
+    /// After a new list: who is known to be down is not deserted, and who was added may take what waits.
+    fn review_desertion(&self) {
+        for seen in self.balancer.borrow().seen().filter(|seen| seen.readiness == Readiness::Unready) {
+            if let Some(endpoint) = self.endpoints.borrow().get(&seen.id) {
+                endpoint.deserted.set(false);
+            }
+        }
+        if self.absent_since.get().is_some() || !self.is_deserted() {
+            self.desertion.set(None);
+        }
+    }
+
+    /// Whether all that are listed as taking requests are deserted.
+    fn is_deserted(&self) -> bool {
+        let endpoints = self.endpoints.borrow();
+        let balancer = self.balancer.borrow();
+        let mut takers = balancer.seen().filter(|seen| seen.readiness != Readiness::Unready);
+        takers.all(|seen| endpoints.get(&seen.id).is_none_or(|endpoint| endpoint.deserted.get()))
+    }
+
+    /// Takes in that nobody listens behind the sidecar of `endpoint`: its service was killed, and control has not told us
+    /// yet. True where it is the same with all others, so that a request may wait for one ([`Upstream::until_present`]).
+    pub(crate) fn deserted(&self, endpoint: &Endpoint, now: Tick) -> bool {
+        endpoint.deserted.set(true);
+        if !self.is_deserted() {
+            return false;
+        }
+        let began = Desertion { since: now, look: now + LOOK_INTERVAL };
+        let desertion = self.desertion.get().unwrap_or(began);
+        self.desertion.set(Some(desertion));
+        now < desertion.since + ABSENCE_MAX
+    }
+
+    /// Takes in that the service behind `endpoint` was reached.
+    pub(crate) fn reached(&self, endpoint: &Endpoint) {
+        if endpoint.deserted.replace(false) {
+            self.desertion.set(None);
+            self.appeared.notify_waiters();
+        }
     }
 
     fn note_absence(&self, listed: &[Listed], now: Tick) {
@@ -151,20 +207,32 @@ impl Upstream {
             self.absent_since.set(None);
             self.appeared.notify_waiters();
         } else if self.absent_since.get().is_none() {
-            self.absent_since.set(Some(now));
+            self.absent_since.set(Some(self.desertion.get().map_or(now, |desertion| desertion.since)));
         }
     }
 
     /// While nobody takes requests: waits for somebody, at most until `until` and never longer than [`ABSENCE_MAX`] after
     /// the last one left. So a restart of the only instance costs its callers a moment and no request, and an upstream
-    /// that stays away costs nobody any time.
+    /// that stays away costs nobody any time. Where it is only by their answers that all are known to be deserted, one
+    /// request at a time is let through to look.
     pub(crate) async fn until_present(&self, timer: &Timer, until: Tick) {
         loop {
             let appeared = self.appeared.notified();
-            let Some(since) = self.absent_since.get() else { return };
-            if timer.limit(until.min(since + ABSENCE_MAX), appeared).await.is_none() {
+            let (since, look) = match (self.absent_since.get(), self.desertion.get()) {
+                (None, None) => return,
+                (Some(since), _) => (since, Tick::NEVER),
+                (None, Some(desertion)) => (desertion.since, desertion.look),
+            };
+            let (now, until) = (timer.now(), until.min(since + ABSENCE_MAX));
+            if now >= until {
                 return;
             }
+            if now >= look {
+                self.desertion.set(Some(Desertion { since, look: now + LOOK_INTERVAL }));
+                return;
+            }
+            // What woke us is seen in the next turn.
+            let _ = timer.limit(until.min(look), appeared).await;
         }
     }
 

@@ -27,10 +27,10 @@ use crate::resilience::retry::{
 };
 use crate::stage::route::Decision;
 use crate::stage::transform;
-use crate::upstream::InFlight;
 use crate::upstream::balance::{Ask, hash_key};
 use crate::upstream::pool::{Endpoint, Http1Client};
 use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
+use crate::upstream::{ABSENCE_MAX, InFlight};
 use crate::worker::{Callee, CalleeKind, Worker};
 
 /// Interim heads that are passed on; who sends more of them means no answer.
@@ -96,9 +96,9 @@ async fn admitted(
         .map_err(|error| Ended::new(Code::BadPath, error.to_string()))?;
     upstream.budget.borrow_mut().count_request(job.worker.timer.now());
     loop {
-        upstream.until_present(&job.worker.timer, job.limits.head.at()).await;
+        upstream.until_present(&job.worker.timer, job.limits.head.at().min(attempts.patience)).await;
         let now = job.worker.timer.now();
-        let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| job.too_late())?;
+        let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| attempts.too_late(job))?;
         let flight = upstream.pick(now, &mut job.worker.rng.borrow_mut(), &attempts.ask);
         let mut flight = flight.ok_or_else(|| job.nobody())?;
         attempts.write_fields(job, request, &limits)?;
@@ -109,6 +109,7 @@ async fn admitted(
             Tried::Ended(ended) => return Err(ended),
             Tried::Failed(failure) => attempts.after(job, &mut flight, &failure).await?,
             Tried::Again(wait) => attempts.wait(job, &flight, wait).await,
+            Tried::Deserted => {}
         }
     }
 }
@@ -139,6 +140,8 @@ struct Attempts {
     /// Make a connection of its own: the idle ones may all be as dead as the one that failed.
     fresh: bool,
     progress: Progress,
+    /// Until when it waits for somebody behind the sidecars of its callee, once it has met nobody there.
+    patience: Tick,
 }
 
 /// An attempt that came to nothing, before anything of it was passed on.
@@ -168,7 +171,29 @@ impl Attempts {
             per_try: plan.resilience.per_try_timeout_ms.map(Duration::from_millis),
             fresh: false,
             progress: Progress::default(),
+            patience: Tick::NEVER,
         }
+    }
+
+    /// Whether to wait for the service behind this endpoint's sidecar to come back. The request never reached it, so that is
+    /// no retry of anything: it takes nothing from the budget, and may be done whatever the method.
+    fn awaits_service(&mut self, job: &Job<'_>, endpoint: &Endpoint) -> bool {
+        let upstream = &job.callee.upstream;
+        let now = job.worker.timer.now();
+        let may =
+            upstream.deserted(endpoint, now) && self.replay() == Replay::Possible && now < self.patience;
+        if may {
+            self.patience = self.patience.min(now + ABSENCE_MAX);
+        }
+        may
+    }
+
+    fn too_late(&self, job: &Job<'_>) -> Ended {
+        let mut ended = job.too_late();
+        if self.patience != Tick::NEVER {
+            ended.detail.push_str(": nobody listens behind its sidecar");
+        }
+        ended
     }
 
     fn replay(&self) -> Replay {
@@ -272,6 +297,8 @@ enum Tried {
     Failed(Failure),
     /// The answer says that another attempt may do better.
     Again(Duration),
+    /// Nobody listens behind any sidecar of the callee: somebody may in a moment.
+    Deserted,
     Ended(Ended),
 }
 
@@ -301,6 +328,7 @@ enum Carried {
     Passed(Fate, Left),
     Failed(NoAnswer),
     Again(Duration),
+    Deserted,
     Ended(Ended),
 }
 
@@ -368,6 +396,7 @@ impl One<'_, '_, '_, '_> {
             }
             Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
             Carried::Again(wait) => Tried::Again(wait),
+            Carried::Deserted => Tried::Deserted,
             Carried::Ended(ended) => Tried::Ended(ended),
         }
     }
@@ -403,6 +432,7 @@ impl One<'_, '_, '_, '_> {
             Carried::Passed(fate, _) => Tried::Done(fate),
             Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
             Carried::Again(wait) => Tried::Again(wait),
+            Carried::Deserted => Tried::Deserted,
             Carried::Ended(ended) => Tried::Ended(ended),
         }
     }
@@ -481,6 +511,13 @@ impl One<'_, '_, '_, '_> {
             _ => outcome.verdict(),
         };
         flight.record(worker.timer.now(), verdict);
+        if let Some(endpoint) = flight.endpoint() {
+            if ended_by != Some(Code::ConnectFailed) {
+                self.job.callee.upstream.reached(endpoint);
+            } else if self.attempts.awaits_service(self.job, endpoint) {
+                return Carried::Deserted;
+            }
+        }
         if let Some(wait) = self.attempts.decide(self.job, outcome, hint_of(&head, worker)) {
             return Carried::Again(wait);
         }

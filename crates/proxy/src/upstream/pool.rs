@@ -43,6 +43,8 @@ pub(crate) struct Endpoint {
     pub(crate) instance: Arc<str>,
     pub(crate) address: SocketAddr,
     pub(crate) target: Target,
+    /// Its sidecar says that nobody listens behind it.
+    pub(crate) deserted: Cell<bool>,
     idle: RefCell<Vec<Http1Client>>,
     shared: RefCell<Shared>,
     /// Grows when connections made so far must not be used any more.
@@ -75,6 +77,7 @@ impl Endpoint {
             instance,
             address,
             target,
+            deserted: Cell::new(false),
             idle: RefCell::new(Vec::new()),
             shared: RefCell::new(Shared::None),
             epoch: Cell::new(0),

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::support::wire::{Wire, answering, echo, get, nobody, ok, service};
-use crate::support::{counted, mesh, within};
+use crate::support::wire::{Wire, answering, echo, get, nobody, ok, serve, service};
+use crate::support::{Mesh, counted, mesh, within};
 
 /// A gateway with one route to `api`, which has these settings.
 fn with(resilience: &str) -> String {
@@ -367,4 +367,64 @@ async fn load_goes_where_there_is_less_of_it() {
         hanging.push(client);
     }
     assert!(slow_ones <= 5, "{slow_ones} of 50 went where they hang");
+}
+
+/// Waits until the sidecar of `api` has found nobody at its service's port.
+async fn refused_by_its_service(mesh: &Mesh) {
+    let refused = [("code", "connect_failed")];
+    while counted(&mesh.beside("api").engine.report().await, "weft_refusals", &refused) == 0.0 {}
+}
+
+#[tokio::test]
+async fn the_death_of_the_only_service_costs_its_callers_a_moment_and_no_request() {
+    let (port, held) = nobody();
+    let mesh = mesh(&with("{ retry: none }")).on("api", port).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        client.write(POST).await;
+        clients.push(client);
+    }
+    refused_by_its_service(&mesh).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    serve(held.listen(16).unwrap(), move |mut wire| {
+        let count = Arc::clone(&count);
+        async move {
+            while let Some(request) = wire.request().await {
+                assert_eq!(request.text(), "hi");
+                count.fetch_add(1, Ordering::Relaxed);
+                wire.write(ok(&[], b"back")).await;
+            }
+        }
+    });
+    for client in &mut clients {
+        assert_eq!(client.answer().await.text(), "back");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn a_service_that_stays_away_is_waited_for_once() {
+    let (port, _held) = nobody();
+    let mesh = mesh(&with("{ retry: none }")).on("api", port).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        client.write(POST).await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        let failed = client.answer().await;
+        assert_eq!((failed.status(), failed.code().as_str()), (502, "W3001"));
+    }
+    let tried = || async {
+        let report = mesh.beside("api").engine.report().await;
+        counted(&report, "weft_refusals", &[("code", "connect_failed")])
+    };
+    // Each at first and at last, and a look every 100 ms of three seconds, or less often where time is short.
+    let before = tried().await;
+    assert!((21.0..=75.0).contains(&before), "{before}");
+    assert_eq!(clients[0].ask(POST).await.code(), "W3001");
+    assert_eq!(tried().await, before + 1.0);
 }

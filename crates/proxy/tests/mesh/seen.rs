@@ -1,6 +1,9 @@
 //! What can be seen of the traffic: edges with their labels, and never more of them than the plan has names.
 
+use std::time::Duration;
+
 use weft_model::wire::Report;
+use weft_proxy::Limits;
 
 use crate::support::http2::{self, Client, piece, request, send_all};
 use crate::support::wire::{Wire, answering, get, ok};
@@ -148,7 +151,8 @@ system: test
 services: { api: { run: x, protocol: grpc } }
 gateway: { auth: none, routes: { ANY /**: api } }
 ";
-    let mesh = mesh(manifest).on("api", port).start().await;
+    let limits = Limits { half_close: Duration::ZERO, ..Limits::default() };
+    let mesh = mesh(manifest).limits(limits).on("api", port).start().await;
     for path in ["/whole", "/short"] {
         let mut client = Wire::to(mesh.edge_address()).await;
         client.write(format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")).await;

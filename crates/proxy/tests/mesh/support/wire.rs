@@ -294,13 +294,22 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    serve(listener, handle);
+    port
+}
+
+/// Serves what comes to this socket.
+pub(crate) fn serve<F, R>(listener: TcpListener, handle: F)
+where
+    F: Fn(Wire) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             let _ = socket.set_nodelay(true);
             tokio::spawn(handle(Wire::new(socket)));
         }
     });
-    port
 }
 
 /// A service that answers each request with the bytes that `answer` makes of it.
