@@ -192,19 +192,26 @@ impl Retries {
         self.made + 1
     }
 
-    /// What to send on as `weft-attempt`: an earlier hop's number as it came, our own if we retry requests like
-    /// this one, nothing if we would not, so that the next hop may.
+    /// What to send on as `weft-attempt`: an earlier hop's number as it came, our own if we retry at all, also where that
+    /// is only what had no effect; nothing if we would not, so that the next hop may.
     pub(crate) fn attempt_to_send(&self) -> Option<u32> {
-        self.incoming.or_else(|| (self.rules.retries > 0 && self.idempotent).then(|| self.attempt()))
+        self.incoming.or_else(|| (self.rules.retries > 0).then(|| self.attempt()))
+    }
+
+    /// Whether an earlier hop has sent this before: then nothing is sent for free, or each hop's second chance would
+    /// multiply, and no connection that was idle is risked for it.
+    pub(crate) fn is_sent_again(&self) -> bool {
+        self.incoming.is_some_and(|attempt| attempt > 1)
     }
 
     /// Whether to send it again at once for free on a new connection, because the one it was sent on was `reused` and
-    /// closed before a byte came back. Once per exchange, and not if there were too many of late: then it is no chance
+    /// closed before a byte came back. Once per exchange, at one hop, and not if there were too many of late: then it is no chance
     /// meeting with an idle timeout, and [`Self::decide`] is to be asked.
     pub(crate) fn resend(&mut self, ended: Ended, reused: bool, now: Tick, budget: &mut Budget) -> bool {
         let closed = matches!(ended.outcome, Outcome::NotSent | Outcome::NoResponse);
         let harmless = ended.outcome.is_without_effect() || self.idempotent;
-        let may = reused && closed && harmless && ended.replay == Replay::Possible && !self.resent;
+        let first = !self.resent && !self.is_sent_again();
+        let may = reused && closed && harmless && ended.replay == Replay::Possible && first;
         let resend = may && budget.try_resend(now);
         self.resent |= resend;
         resend

@@ -165,11 +165,12 @@ impl Attempts {
                 Some(value) => head.get_all_name(&want.name).any(|got| got == value.as_bytes()),
             })
         });
+        let retries = Retries::new(retry::Rules::from(&plan.resilience), idempotent, incoming);
         Attempts {
-            retries: Retries::new(retry::Rules::from(&plan.resilience), idempotent, incoming),
+            retries,
             ask: Ask { version, hash: hash_of(&plan.balance, request), avoid: None },
             per_try: plan.resilience.per_try_timeout_ms.map(Duration::from_millis),
-            fresh: false,
+            fresh: retries.is_sent_again(),
             progress: Progress::default(),
             patience: Tick::NEVER,
         }

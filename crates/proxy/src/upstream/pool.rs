@@ -57,7 +57,11 @@ enum Shared {
     None,
     /// Somebody connects; all who wait are told.
     Connecting(watch::Receiver<Option<Code>>),
-    Ready(SendRequest<Bytes>),
+    Ready {
+        send: SendRequest<Bytes>,
+        /// Whether it has carried an exchange.
+        used: bool,
+    },
 }
 
 /// An HTTP/1.1 connection to an upstream between two exchanges, or during one.
@@ -143,14 +147,14 @@ impl Endpoint {
         timeout: Duration,
     ) -> Result<(SendRequest<Bytes>, bool), Code> {
         for _ in 0..3 {
-            let ready = match &*self.shared.borrow() {
-                Shared::Ready(send) => Some(send.clone()),
+            let ready = match &mut *self.shared.borrow_mut() {
+                Shared::Ready { send, used } => Some((send.clone(), std::mem::replace(used, true))),
                 _ => None,
             };
-            if let Some(send) = ready {
+            if let Some((send, reused)) = ready {
                 // Waits where the peer's limit of streams is reached; fails where the connection is closing.
                 match send.ready().await {
-                    Ok(send) => return Ok((send, true)),
+                    Ok(send) => return Ok((send, reused)),
                     Err(_) => *self.shared.borrow_mut() = Shared::None,
                 }
             }
@@ -169,14 +173,14 @@ impl Endpoint {
         let mut shared = self.shared.borrow_mut();
         match &*shared {
             Shared::Connecting(waiting) => waiting.clone(),
-            Shared::Ready(_) | Shared::None => {
+            Shared::Ready { .. } | Shared::None => {
                 let (tell, waiting) = watch::channel(None);
                 *shared = Shared::Connecting(waiting.clone());
                 let (endpoint, worker) = (Rc::clone(self), Rc::clone(worker));
                 tokio::task::spawn_local(async move {
                     let made = connect::http2(&worker, &endpoint, timeout).await;
                     let (next, failed) = match made {
-                        Ok(send) => (Shared::Ready(send), None),
+                        Ok(send) => (Shared::Ready { send, used: false }, None),
                         Err(code) => (Shared::None, Some(code)),
                     };
                     *endpoint.shared.borrow_mut() = next;
@@ -193,7 +197,7 @@ impl Endpoint {
     /// Gives up the shared connection if it still is this one's generation: it is closing.
     pub(crate) fn lost_http2(&self) {
         let mut shared = self.shared.borrow_mut();
-        if matches!(*shared, Shared::Ready(_)) {
+        if matches!(*shared, Shared::Ready { .. }) {
             *shared = Shared::None;
         }
     }

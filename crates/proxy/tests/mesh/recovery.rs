@@ -428,3 +428,62 @@ async fn a_service_that_stays_away_is_waited_for_once() {
     assert_eq!(clients[0].ask(POST).await.code(), "W3001");
     assert_eq!(tried().await, before + 1.0);
 }
+
+/// Closes each connection as soon as a request is on it, and counts these. `first`: answers the first request of each.
+async fn hanging_up(first: bool) -> (u16, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let port = service(move |mut wire| {
+        let count = Arc::clone(&count);
+        async move {
+            if first && wire.head().await.is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
+                wire.write(ok(&[], b"once")).await;
+            }
+            if !wire.some().await.is_empty() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    (port, asked)
+}
+
+#[tokio::test]
+async fn one_hop_owns_the_attempts_of_a_request() {
+    let manifest = "
+system: test
+services:
+  api: { run: x, calls: [back] }
+  back: { run: x, protocol: PROTOCOL, health: tcp }
+resilience: { back: { breaker: { failures: 1000, success: 0% } } }
+gateway: { auth: none, routes: { ANY /**: back } }
+";
+    let get = |line: &str| format!("GET {line} HTTP/1.1\r\nhost: back\r\n\r\n");
+    let post = |line: &str| format!("POST {line} HTTP/1.1\r\nhost: back\r\ncontent-length: 2\r\n\r\nhi");
+    for protocol in ["grpc", "http"] {
+        let (port, asked) = hanging_up(false).await;
+        let mesh =
+            mesh(&manifest.replace("PROTOCOL", protocol)).on("api", port).on("back", port).start().await;
+        let ways = [
+            (mesh.edge_address(), "/"),
+            (mesh.toward("api", "back"), "/"),
+            (mesh.beside("api").proxy, "http://back/"),
+        ];
+        for (address, line) in ways {
+            for (request, attempts) in [(get(line), 2), (post(line), 1)] {
+                let failed = Wire::to(address).await.ask(&request).await;
+                assert_eq!(failed.status(), 502, "{}", failed.text());
+                assert_eq!(asked.swap(0, Ordering::Relaxed), attempts, "{protocol} {request}");
+            }
+        }
+    }
+    // The idle connection that is closed in the face of a request costs one more, at one hop and once.
+    let (port, asked) = hanging_up(true).await;
+    let mesh = mesh(&manifest.replace("PROTOCOL", "http")).on("api", port).on("back", port).start().await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    for expected in [1, 2, 2] {
+        assert_eq!(client.ask(get("/")).await.text(), "once");
+        assert_eq!(asked.swap(0, Ordering::Relaxed), expected);
+    }
+}

@@ -160,7 +160,7 @@ fn the_attempt_number_travels_from_the_first_hop_that_can_retry() {
     let none = Rules { retries: 0, ..RULES };
     let table = [
         (RULES, true, None, Some(1)),
-        (RULES, false, None, None),
+        (RULES, false, None, Some(1)),
         (none, true, None, None),
         (RULES, true, Some(2), Some(2)),
         (none, false, Some(1), Some(1)),
