@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub(crate) trace: Option<TraceContext>,
     /// Route or operation.
     pub(crate) name: Option<NameId>,
+    /// Index into the gateway's routes, once one takes it.
+    pub(crate) route: Option<usize>,
     /// Whom it went to.
     pub(crate) destination: Option<NameId>,
     pub(crate) status: u16,
@@ -40,6 +42,7 @@ impl Record {
             began,
             trace: None,
             name: None,
+            route: None,
             destination: None,
             status: 0,
             grpc: None,
@@ -54,6 +57,7 @@ impl Record {
 
     pub(crate) fn decided(&mut self, decision: &Decision, conn: &Conn) {
         self.name = Some(decision.name);
+        self.route = decision.route;
         if let To::Callee(callee) = &decision.target
             && conn.entry != Entry::Inbound
         {

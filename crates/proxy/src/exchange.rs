@@ -55,7 +55,7 @@ pub(crate) async fn run(
     };
     let fate = match result {
         Ok(fate) => fate,
-        Err(ended) => refuse(&ended, &mut request, body, responder, &mut record).await,
+        Err(ended) => refuse(&ended, active.as_deref(), &mut request, body, responder, &mut record).await,
     };
     record.request_bytes = body.bytes();
     if let Some(active) = &active {
@@ -170,6 +170,7 @@ fn preflight(active: &Active, request: &Request<'_>, record: &mut Record) -> Res
     let Some(index) = gateway.find_for_method(plan, request.head, method) else { return Ok(None) };
     let Some(rules) = &plan.routes[index].cors else { return Ok(None) };
     record.name = Some(gateway.routes[index].name);
+    record.route = Some(index);
     let mut answer = Head::new();
     cors::preflight(&plan.routes[index], rules, request.head, &mut answer)?;
     Ok(Some(answer))
@@ -215,7 +216,7 @@ impl TimeLimits {
     }
 }
 
-/// What the gateway adds to every answer of a route.
+/// What the gateway adds to every answer of a route, its refusals included.
 pub(crate) fn finish_head(
     rules: Option<&weft_model::plan::CorsPlan>,
     route: Option<&weft_model::plan::RoutePlan>,
@@ -259,6 +260,7 @@ pub(crate) async fn answer_with(
 /// Ends an exchange ourselves.
 async fn refuse(
     ended: &Ended,
+    active: Option<&Active>,
     request: &mut Request<'_>,
     body: &mut RequestBody<'_>,
     responder: &mut Responder<'_>,
@@ -287,6 +289,9 @@ async fn refuse(
     if request.grpc {
         record.grpc = ended.code.grpc_status();
     }
+    // Without its fields a browser would hide from the script which code this is.
+    let plan_route = active.and_then(|active| Some(&active.compiled.gateway()?.0.routes[record.route?]));
+    finish_head(plan_route.and_then(|route| route.cors.as_ref()), plan_route, request, &mut answer);
     if request.conn.entry == Entry::Inbound {
         let _ = answer.push(forward::ENDED_BY.as_bytes(), ended.code.as_str().as_bytes());
     }

@@ -347,3 +347,31 @@ gateway: { auth: none, routes: { GET /a: api } }
     }
     assert_eq!(*asked.lock().unwrap(), ["GET /stock/7 HTTP/1.1"]);
 }
+
+#[tokio::test]
+async fn a_refusal_of_a_route_with_cross_origin_rules_can_be_read_by_the_script() {
+    let manifest = "
+system: test
+services: { api: { run: x } }
+gateway:
+  auth: none
+  cors: { origins: [\"https://shop.test\"], credentials: true }
+  routes:
+    ANY /api/**: { to: api, timeout: 100ms, headers: { response: { set: { x-edited: \"yes\" } } } }
+";
+    let silent = service(|mut wire| async move { while wire.request().await.is_some() {} }).await;
+    let mesh = mesh(manifest).on("api", silent).start().await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    let ask =
+        |path: &str, origin: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\norigin: {origin}\r\n\r\n");
+    let late = client.ask(ask("/api/a", "https://shop.test")).await;
+    assert_eq!((late.status(), late.code().as_str()), (504, "W3009"));
+    assert_eq!(late.field("access-control-allow-origin"), Some("https://shop.test"));
+    assert_eq!(late.field("access-control-allow-credentials"), Some("true"));
+    assert_eq!((late.field("vary"), late.field("x-edited")), (Some("origin"), Some("yes")));
+    let other = client.ask(ask("/api/a", "https://evil.test")).await;
+    assert_eq!((other.status(), other.field("access-control-allow-origin")), (504, None));
+    // Where no route takes it there are no rules to go by.
+    let lost = client.ask(ask("/lost", "https://shop.test")).await;
+    assert_eq!((lost.status(), lost.field("access-control-allow-origin")), (404, None));
+}
