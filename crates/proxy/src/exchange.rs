@@ -18,7 +18,7 @@ use crate::resilience::deadline::{Deadline, parse_grpc_timeout, parse_weft_deadl
 use crate::stage::route::{Decision, To};
 use crate::stage::{authorize, cors, forward, grpc_web, mirror, respond, route, transform};
 use crate::stream::Stream;
-use crate::trace::TraceContext;
+use crate::trace::{self, TraceContext};
 use crate::worker::{Active, Worker};
 
 /// What becomes of the downstream connection after an exchange.
@@ -151,9 +151,12 @@ fn arrive(
     let context = TraceContext::of(request.head, traces.map_or(0, |traces| traces.sample_bp), &mut rng);
     record.trace = Some(context);
     let traced = made_ours.and_then(|()| context.write(request.head)).and_then(|()| {
-        if request.head.has(Known::XRequestId) {
+        let mut ids = request.head.get_all(Known::XRequestId);
+        if ids.next().is_some_and(trace::is_request_id) && ids.next().is_none() {
             return Ok(());
         }
+        drop(ids);
+        request.head.remove(Known::XRequestId);
         let id = format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64());
         request.head.push_known(Known::XRequestId, id.as_bytes())
     });

@@ -257,7 +257,7 @@ fn foreign(worker: &Worker, socket: &TcpStream, peer: SocketAddr) -> Option<Stri
     let local = socket.local_addr().ok()?;
     match peers.check(local, peer) {
         Owner::Service => None,
-        other => Some(format!("{other:?}")),
+        other => Some(other.to_string()),
     }
 }
 

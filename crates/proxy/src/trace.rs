@@ -119,6 +119,13 @@ pub struct Span {
     pub attempts: u32,
 }
 
+/// Whether an `x-request-id` may be kept: 1 to 128 letters, digits and `._:+/=@-`. It stands in logs and answers, also
+/// where these are text, so it must not hold what could look like more than one word.
+pub(crate) fn is_request_id(value: &[u8]) -> bool {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"._:+/=@-".contains(byte);
+    (1..=128).contains(&value.len()) && value.iter().all(fits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +170,15 @@ mod tests {
             context("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-more", 0).trace_id[0],
             0x4b
         );
+    }
+
+    #[test]
+    fn a_request_id_is_one_word() {
+        for good in ["1", "4f-A.b_c:d+e/f=@", &"x".repeat(128)] {
+            assert!(is_request_id(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "a b", "a\tb", "a\"b", "id status=200", "ä", "a,b", &"x".repeat(129)] {
+            assert!(!is_request_id(bad.as_bytes()), "{bad}");
+        }
     }
 }

@@ -41,7 +41,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A service that this worker calls.
 pub(crate) struct Upstream {
+    /// For people.
     pub(crate) name: Arc<str>,
+    /// For metrics.
+    label: Arc<str>,
     pub(crate) id: NameId,
     balancer: RefCell<Balancer>,
     pub(crate) budget: RefCell<Budget>,
@@ -97,10 +100,11 @@ impl Listed {
 
 impl Upstream {
     /// An upstream without endpoints.
-    pub(crate) fn new(plan: &UpstreamPlan, id: NameId, now: Tick) -> Self {
+    pub(crate) fn new(plan: &UpstreamPlan, label: &str, id: NameId, now: Tick) -> Self {
         let resilience = &plan.resilience;
         Upstream {
             name: plan.name.as_str().into(),
+            label: label.into(),
             id,
             balancer: RefCell::new(Balancer::new(Settings::from(plan))),
             budget: RefCell::new(Budget::new(resilience.retry_budget_percent, resilience.retry_budget_floor)),
@@ -298,7 +302,7 @@ impl Upstream {
         for seen in self.balancer.borrow().seen() {
             let Some(endpoint) = endpoints.get(&seen.id) else { continue };
             into.push(EndpointState {
-                upstream: self.name.clone(),
+                upstream: self.label.clone(),
                 instance: endpoint.instance.clone(),
                 open: seen.in_flight,
                 breaker: match seen.breaker {

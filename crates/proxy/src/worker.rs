@@ -251,7 +251,7 @@ impl Worker {
         let mut kept = HashMap::new();
         let mut callees = Vec::new();
         for (plan, numbers) in compiled.plan.upstreams.iter().zip(&compiled.upstreams) {
-            let upstream = self.upstream(plan, &mut kept);
+            let upstream = self.upstream(plan, &plan.name, &mut kept);
             let kind = if plan.reach == Reach::Mesh { CalleeKind::Mesh } else { CalleeKind::Url };
             if let Reach::Url { tls, host, port, .. } = &plan.reach {
                 self.look_up(&upstream, *tls, host, *port);
@@ -262,7 +262,8 @@ impl Worker {
         let local = compiled.sidecar().and_then(|(plan, sidecar)| {
             let plan = local_plan(plan);
             let port = self.shared.service_port?;
-            let upstream = self.upstream(&plan, &mut kept);
+            // A service may call itself: then these are two.
+            let upstream = self.upstream(&plan, &format!("{} (local)", plan.name), &mut kept);
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
             upstream.update(&[single("local", address, Target::Plain)], self.timer.now());
             let operations = Arc::clone(&sidecar.inbound);
@@ -292,15 +293,20 @@ impl Worker {
     }
 
     /// The upstream of this name as it was, or a new one.
-    fn upstream(&self, plan: &UpstreamPlan, kept: &mut HashMap<String, Rc<Upstream>>) -> Rc<Upstream> {
+    fn upstream(
+        &self,
+        plan: &UpstreamPlan,
+        label: &str,
+        kept: &mut HashMap<String, Rc<Upstream>>,
+    ) -> Rc<Upstream> {
         // Another way to reach it is another upstream: its endpoints mean something else.
-        let key = format!("{}|{:?}", plan.name, plan.reach);
+        let key = format!("{label}|{:?}", plan.reach);
         let upstream = match self.upstreams.borrow().get(&key) {
             Some(upstream) => {
                 upstream.reconfigure(plan, self.timer.now());
                 Rc::clone(upstream)
             }
-            None => Rc::new(Upstream::new(plan, self.names().intern(&plan.name), self.timer.now())),
+            None => Rc::new(Upstream::new(plan, label, self.names().intern(label), self.timer.now())),
         };
         kept.insert(key, Rc::clone(&upstream));
         upstream
@@ -332,7 +338,8 @@ impl Worker {
         }
         let reach = Reach::Url { tls: false, host: host.to_owned(), port: Some(port), prefix: String::new() };
         let plan = plain_plan(&format!("{host}:{port}"), reach, Protocol::Http);
-        let upstream = Rc::new(Upstream::new(&plan, self.names().intern("external"), self.timer.now()));
+        let upstream =
+            Rc::new(Upstream::new(&plan, &plan.name, self.names().intern("external"), self.timer.now()));
         self.look_up(&upstream, false, host, Some(port));
         let callee = Rc::new(Callee {
             upstream,
@@ -373,7 +380,6 @@ pub(crate) fn single(instance: &str, address: SocketAddr, target: Target) -> Lis
 /// Toward the local service nothing is retried: the caller's side does that, once, where it can choose another instance.
 fn local_plan(sidecar: &SidecarPlan) -> UpstreamPlan {
     let mut plan = plain_plan(&sidecar.service, Reach::Mesh, sidecar.inbound.protocol);
-    plan.name = format!("{} (local)", sidecar.service);
     plan.resilience.limit = sidecar.inbound.limit;
     plan.operations = sidecar.inbound.operations.clone();
     plan

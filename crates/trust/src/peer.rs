@@ -12,6 +12,7 @@
 //! [`sock_diag(7)`]: https://man7.org/linux/man-pages/man7/sock_diag.7.html
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -43,6 +44,38 @@ pub enum Owner {
     },
     /// It cannot be told.
     Unknown(Why),
+}
+
+impl fmt::Display for Owner {
+    /// For people; what a process calls itself is quoted.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Service => f.write_str("a process of the service"),
+            Owner::OtherProcess { uid, pid, comm } => {
+                f.write_str("the peer is another process")?;
+                if let Some(comm) = comm {
+                    write!(f, " {comm:?}")?;
+                }
+                if let Some(pid) = pid {
+                    write!(f, ", pid {pid}")?;
+                }
+                write!(f, ", of user {uid}")
+            }
+            Owner::Unknown(why) => write!(f, "it cannot be told who the peer is: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::NotLoopback => "its address is not of this machine's loopback",
+            Why::NoService => "the service does not run",
+            Why::Gone => "it is gone already",
+            Why::Kernel => "the kernel did not say",
+            Why::TooMany => "there are too many processes to look through",
+        })
+    }
 }
 
 /// Why it cannot be told who holds the other end.
@@ -569,5 +602,18 @@ mod tests {
         assert!(!descendants(child.id(), PROCESSES_MAX).is_empty());
         assert_eq!(descendants(std::process::id(), 1).len(), 1, "the limit holds");
         end(child);
+    }
+
+    #[test]
+    fn who_it_is_reads_as_a_sentence() {
+        let owner =
+            |pid, comm: Option<&str>| Owner::OtherProcess { uid: 7, pid, comm: comm.map(str::to_owned) };
+        for (owner, said) in [
+            (owner(Some(42), Some("sh \n")), "the peer is another process \"sh \\n\", pid 42, of user 7"),
+            (owner(None, None), "the peer is another process, of user 7"),
+            (Owner::Unknown(Why::NoService), "it cannot be told who the peer is: the service does not run"),
+        ] {
+            assert_eq!(owner.to_string(), said);
+        }
     }
 }

@@ -139,6 +139,8 @@ struct Attempts {
     per_try: Option<Duration>,
     /// Make a connection of its own: the idle ones may all be as dead as the one that failed.
     fresh: bool,
+    /// The last attempt was made in HTTP/2.
+    in_http2: bool,
     progress: Progress,
     /// Until when it waits for somebody behind the sidecars of its callee, once it has met nobody there.
     patience: Tick,
@@ -171,6 +173,7 @@ impl Attempts {
             ask: Ask { version, hash: hash_of(&plan.balance, request), avoid: None },
             per_try: plan.resilience.per_try_timeout_ms.map(Duration::from_millis),
             fresh: retries.is_sent_again(),
+            in_http2: false,
             progress: Progress::default(),
             patience: Tick::NEVER,
         }
@@ -241,11 +244,22 @@ impl Attempts {
                 self.wait(job, flight, wait).await;
                 Ok(())
             }
-            None => {
-                let detail = format!("toward `{}`, attempt {}", job.callee.plan.name, self.retries.attempt());
-                Err(Ended::new(failure.code, detail))
-            }
+            None => Err(Ended::new(failure.code, self.why_failed(job, failure.code))),
         }
+    }
+
+    fn why_failed(&self, job: &Job<'_>, code: Code) -> String {
+        let Callee { plan, kind, .. } = &**job.callee;
+        let name = &plan.name;
+        // Only a call of gRPC is taken to a service in HTTP/2 that does not say what it speaks.
+        let guessed = *kind == CalleeKind::Local && plan.protocol == Protocol::Auto && self.in_http2;
+        if guessed && code == Code::UpstreamProtocol {
+            return format!(
+                "`{name}` did not answer in HTTP/2, in which calls of gRPC are made: if it serves gRPC, let it listen for \
+                 HTTP/2 without TLS and say `protocol: grpc`; if not, call it by HTTP"
+            );
+        }
+        format!("toward `{name}`, attempt {}", self.retries.attempt())
     }
 
     fn decide(&mut self, job: &Job<'_>, outcome: Outcome, hint: Hint) -> Option<Duration> {
@@ -338,7 +352,8 @@ impl One<'_, '_, '_, '_> {
         let Some(endpoint) = flight.endpoint().cloned() else { return Tried::Ended(Code::Internal.into()) };
         let left = self.job.worker.timer.now().until(self.limits.ends);
         let timeout = Duration::from_millis(self.job.callee.plan.resilience.connect_timeout_ms).min(left);
-        match self.speaks_http2() {
+        self.attempts.in_http2 = self.speaks_http2();
+        match self.attempts.in_http2 {
             true => self.over_http2(flight, &endpoint, timeout).await,
             false => self.over_http1(flight, &endpoint, timeout).await,
         }

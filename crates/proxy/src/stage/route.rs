@@ -163,9 +163,25 @@ fn forward_proxy(worker: &Rc<Worker>, active: &Active, head: &Head) -> Result<De
         let target = if is_tunnel { To::Tunnel(callee) } else { To::Callee(callee) };
         return Ok(Decision { target, route: None, name: active.compiled.unmatched, idempotent: false });
     }
-    let detail =
-        format!("`{}` does not declare `{host}:{port}`, neither in `calls` nor in `external`", plan.service);
-    Err(Ended::new(Code::ExternalNotDeclared, detail))
+    Err(undeclared(active, &plan.service, host, port))
+}
+
+/// Why the forward proxy does not take a host, in the words of `weft explain "a -> b"` where it is a service that is meant:
+/// a name of one label is no host outside.
+fn undeclared(active: &Active, service: &str, host: &str, port: u16) -> Ended {
+    if declared(active, host).is_some() {
+        let detail =
+            format!("`{host}` is a service of the system: ask for `http://{host}/`, not for a tunnel");
+        return Ended::new(Code::ExternalNotDeclared, detail);
+    }
+    if host != "localhost" && !host.contains(['.', ':']) {
+        return Ended::new(
+            Code::CalleeNotDeclared,
+            format!("`{service}` does not declare calls to `{host}`"),
+        );
+    }
+    let detail = format!("`{service}` does not declare `{host}:{port}` in `external`");
+    Ended::new(Code::ExternalNotDeclared, detail)
 }
 
 fn port_of(authority: &str) -> Option<u16> {

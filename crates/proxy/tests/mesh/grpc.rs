@@ -4,6 +4,7 @@
 use tokio::sync::mpsc;
 
 use crate::support::http2::{Client, answer, framed, grpc, message, send_all, service, trailers, try_send};
+use crate::support::wire::echo;
 use crate::support::{Mesh, mesh, within};
 
 const SHOP: &str = "
@@ -212,4 +213,20 @@ async fn refusals_are_statuses_of_grpc() {
     let (status, text) = intruder.unary("/shop.Secret/Get", &[("weft-caller", "prices")], b"").await.grpc();
     assert!(status == 7 && text.starts_with("W2003 not_allowed"), "{status} {text}");
     assert!(text.contains("`front` declares no call to `secret`"), "{text}");
+}
+
+#[tokio::test]
+async fn a_call_to_a_service_that_does_not_speak_http_2_says_what_to_do() {
+    let manifest = "
+system: test
+services: { api: { run: x } }
+gateway: { auth: none, routes: { ANY /**: api } }
+";
+    let mesh = mesh(manifest).on("api", echo("api").await).start().await;
+    let mut client = Client::to(mesh.edge_address()).await;
+    let (status, text) = client.unary("/shop.Prices/Get", &[], b"x").await.grpc();
+    assert!(status == 13 && text.starts_with("W3007"), "{status} {text}");
+    assert!(text.contains("`api` did not answer in HTTP/2") && text.contains("`protocol: grpc`"), "{text}");
+    // What it does speak it is asked in.
+    assert_eq!(client.get("/").await.status, 200);
 }

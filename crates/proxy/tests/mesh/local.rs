@@ -73,6 +73,7 @@ async fn a_process_that_is_not_the_services_is_not_let_in() {
         client.try_write("GET / HTTP/1.1\r\nhost: back\r\n\r\n").await;
         let refused = client.answer().await;
         assert_eq!((refused.status(), refused.code().as_str()), (403, "W2020"));
+        assert!(refused.text().contains("it cannot be told who the peer is: the service does not run"));
     }
     let report = engine.report().await;
     assert_eq!(counted(&report, "weft_downstream_rejected", &[("reason", "peer_not_owner")]), 3.0);

@@ -36,11 +36,17 @@ async fn what_is_not_declared_is_refused_and_named() {
     let mesh = shop(1).await;
     let mut client = Wire::to(mesh.beside("api").proxy).await;
     for (request, code, names) in [
-        ("GET http://third/ HTTP/1.1\r\nhost: third\r\n\r\n", "W2017", "`third:80`"),
+        (
+            "GET http://third/ HTTP/1.1\r\nhost: third\r\n\r\n",
+            "W2018",
+            "`api` does not declare calls to `third`",
+        ),
+        ("CONNECT third:443 HTTP/1.1\r\nhost: third:443\r\n\r\n", "W2018", "`third`"),
+        ("GET http://localhost:2/ HTTP/1.1\r\nhost: localhost:2\r\n\r\n", "W2017", "`localhost:2`"),
         ("GET http://example.org/ HTTP/1.1\r\nhost: example.org\r\n\r\n", "W2017", "`example.org:80`"),
         ("CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n", "W2017", "`example.org:443`"),
         // A tunnel would hide from `back` who asks what.
-        ("CONNECT back:80 HTTP/1.1\r\nhost: back:80\r\n\r\n", "W2017", "`back:80`"),
+        ("CONNECT back:80 HTTP/1.1\r\nhost: back:80\r\n\r\n", "W2017", "`http://back/`"),
     ] {
         let refused = client.ask(request).await;
         assert_eq!((refused.status(), refused.code().as_str()), (403, code), "{request}");

@@ -173,7 +173,31 @@ gateway: { auth: none, routes: { ANY /**: api } }
         let report = engine.report().await;
         for (status, exchanges) in [("200", 2.0), ("499", 2.0)] {
             let with = [("http_response_status_code", status)];
-            assert_eq!(counted(&report, "http_server_request_duration_seconds", &with), exchanges, "{status}");
+            assert_eq!(
+                counted(&report, "http_server_request_duration_seconds", &with),
+                exchanges,
+                "{status}"
+            );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_kept_if_it_is_one_and_made_anew_if_not() {
+    let port = answering(|request| ok(&[], request.field("x-request-id").unwrap().as_bytes())).await;
+    let mesh = mesh(SHOP).file("api.yaml", API).on("api", port).start().await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    let mut seen = async |fields: &str| {
+        client.ask(format!("GET /any/x HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).await.text()
+    };
+    assert_eq!(seen("x-request-id: order-7/a\r\n").await, "order-7/a");
+    for bad in [
+        "x-request-id: 7 status=200\r\n",
+        "x-request-id:\r\n",
+        "",
+        "x-request-id: a\r\nx-request-id: b c\r\n",
+    ] {
+        let made = seen(bad).await;
+        assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
     }
 }
