@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use weft_stdx::clock::{Clock, Tick};
 
 /// Nobody is woken earlier than asked, and at most about this much later.
-const GRANULE: Duration = Duration::from_millis(5);
+pub(crate) const GRANULE: Duration = Duration::from_millis(5);
 
 /// The clock and the deadlines of one thread.
 pub(crate) struct Timer {

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use weft_stdx::clock::{Tick, whole_ms, whole_us};
 
-/// What a hop keeps for itself and the way back: so much, but never more than a tenth of what remains.
-const HOP_ALLOWANCE: Duration = Duration::from_millis(5);
+use crate::timer::GRANULE;
+
+/// What a hop keeps for itself and the way back: so much, but never more than a fifth of what remains. The callee's timer may
+/// be a granule late where ours is not, and its answer has a way to go.
+const HOP_ALLOWANCE: Duration = Duration::from_millis(2 * GRANULE.as_millis() as u64);
 /// Digits of both fields: eight in gRPC's grammar, and in ours 10^8 ms, more than a day.
 const DIGITS_MAX: usize = 8;
 
@@ -70,7 +73,7 @@ impl Deadline {
         let try_ends = per_try.map_or(Tick::NEVER, |limit| now + limit);
         let ends = try_ends.min(self.0);
         let left = now.until(ends);
-        let grant = left.saturating_sub(HOP_ALLOWANCE.min(left / 10));
+        let grant = left.saturating_sub(HOP_ALLOWANCE.min(left / 5));
         (grant >= Duration::from_millis(1)).then_some(Attempt { ends, per_try: try_ends < self.0, grant })
     }
 }
@@ -237,12 +240,12 @@ mod tests {
         let now = Tick::from_ms(0);
         // remaining, per try, ends, is per try, granted
         let table = [
-            (15_000, None, 15_000, false, 14_995_000),
-            (15_000, Some(300), 300, true, 295_000),
-            (200, Some(300), 200, false, 195_000),
-            (300, Some(300), 300, false, 295_000),
-            (20, None, 20, false, 18_000),
-            (2, None, 2, false, 1_800),
+            (15_000, None, 15_000, false, 14_990_000),
+            (15_000, Some(300), 300, true, 290_000),
+            (200, Some(300), 200, false, 190_000),
+            (300, Some(300), 300, false, 290_000),
+            (20, None, 20, false, 16_000),
+            (2, None, 2, false, 1_600),
         ];
         for (remaining, per_try, ends, is_per_try, grant_us) in table {
             let deadline = Deadline::earliest(now, [Some(ms(remaining)), None, None]);
@@ -256,6 +259,18 @@ mod tests {
         let short = Deadline::earliest(now, [Some(ms(1)), None, None]);
         assert_eq!(short.attempt(now, None), None, "less than a millisecond could be granted");
         assert_eq!(short.attempt(Tick::from_ms(5), None), None, "it has passed");
+    }
+
+    #[test]
+    fn a_callee_that_is_a_granule_late_still_answers_before_its_caller_gives_up() {
+        let mut rng = Rng::seeded(9);
+        for _ in 0..10_000 {
+            let now = Tick::from_us(rng.between(0, 1 << 40));
+            let left = Duration::from_micros(rng.between(30_000, 60_000_000));
+            let attempt = Deadline::earliest(now, [Some(left), None, None]).attempt(now, None).unwrap();
+            let said = ms(attempt.weft_deadline_ms());
+            assert!(now + said + GRANULE < attempt.ends, "{said:?} of {left:?}");
+        }
     }
 
     #[test]

@@ -520,6 +520,10 @@ impl One<'_, '_, '_, '_> {
             }
         };
         let ended_by = ended_by(self.job.callee, &mut head);
+        if self.limits.per_try && ended_by == Some(Code::Timeout) {
+            // All the time that it knew of was that of this try: whichever clock strikes first, it is the same end.
+            return Carried::Failed(NoAnswer { outcome: Outcome::TryTimeout, code: Code::TryTimeout });
+        }
         let outcome = outcome_of(&head, ended_by);
         let verdict = match ended_by {
             // The request did nothing there, and what kept it from its service is the instance's failure all the same.

@@ -137,6 +137,19 @@ async fn a_try_that_takes_too_long_is_made_elsewhere_if_it_may_be() {
 }
 
 #[tokio::test]
+async fn a_try_that_was_too_long_is_called_so_whichever_clock_strikes_first() {
+    for limit in ["60ms", "20ms"] {
+        let settings = format!("{{ per_try_timeout: {limit}, timeout: 5s, retry: none }}");
+        let mesh = mesh(&with(&settings)).on("api", silent().await).start().await;
+        let mut client = Wire::to(mesh.edge_address()).await;
+        for _ in 0..10 {
+            let late = client.get("/").await;
+            assert_eq!((late.status(), late.code().as_str()), (504, "W3010"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_what_may_be_done_twice_is_tried_twice() {
     let (busy, asked) = counting(BUSY).await;
     let settings = "{ balance: round_robin, breaker: { failures: 1000, success: 0% } }";
