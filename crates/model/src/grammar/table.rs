@@ -396,7 +396,8 @@ static GATEWAY: Object = Object {
         key(
             "trusted_proxies",
             Shape::list(&Shape::scalar(&NETWORK)),
-            "Networks of proxies in front whose `Forwarded` and `X-Forwarded-*` are believed. From anybody else they are removed.",
+            "Networks of proxies in front whose `Forwarded` and `X-Forwarded-*` are believed. From anybody else they are removed. \
+             Their connections are not counted as of one source: they speak for many.",
         )
         .default("none")
         .example("[10.0.0.0/8]"),
