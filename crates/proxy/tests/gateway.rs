@@ -132,7 +132,7 @@ fn gateway(upstream: SocketAddr) -> SocketAddr {
             ],
         } },
         "upstreams": [to("api", upstream.port()), to("gone", 1)],
-        "observe": { "metrics": null, "traces": null, "access_log": "off" },
+        "observe": { "metrics": null, "istio_names": false, "traces": null, "access_log": "off" },
     }))
     .unwrap();
     let engine = Engine::start(Config {

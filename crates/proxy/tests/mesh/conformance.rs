@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 
 use crate::hostile::{GET, frame};
 use crate::support::wire::{Wire, echo};
-use crate::support::{Mesh, mesh, within};
+use crate::support::{Mesh, mesh};
 
 const EDGE: &str = "
 system: test
