@@ -420,7 +420,7 @@ async fn h2spec_finds_nothing() {
     }
 }
 
-fn certificate(mesh: &Mesh) -> Arc<ServerConfig> {
+pub(crate) fn certificate(mesh: &Mesh) -> Arc<ServerConfig> {
     let key = weft_trust::key::NodeKey::generate().unwrap();
     let (names, now) = (["localhost".to_owned()], mesh.world.clock.wall());
     let hour = std::time::Duration::from_secs(3600);

@@ -18,6 +18,7 @@ mod proxy;
 mod recovery;
 mod routing;
 mod seen;
+mod stalled;
 mod support;
 #[path = "../table/requests.rs"]
 mod table;
