@@ -1,18 +1,119 @@
-//! Byte buffers that exist only while bytes are in them.
+//! Memory of messages, which exists only while there is a message.
 //!
-//! A connection takes its memory from a small pool of the thread when bytes arrive and gives it back when it has nothing
-//! unread, so that ten thousand idle connections hold no buffer.
+//! A connection takes it from small pools of the thread when bytes arrive and gives it back when it has nothing unread or
+//! unsent, so that ten thousand idle connections hold none of it and an exchange allocates none.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+use crate::head::Head;
 
 /// Size of a fresh buffer: one TLS record, and more than most messages.
 pub(crate) const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Buffers that a thread keeps for reuse; more are freed.
+/// Buffers that a thread keeps for reuse, and as many outgoing messages and heads; more are freed.
 const POOL_BUFFERS_MAX: usize = 128;
+/// An outgoing message begins with room for so much: a head, and a small body with it.
+const OUTGOING_BYTES: usize = 4 * 1024;
+/// Memory that has grown beyond this is not kept.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static OUTGOING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static HEADS: RefCell<Vec<Head>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes on their way out. The memory is the thread's while nothing waits to be sent.
+#[derive(Default)]
+pub(crate) struct Outgoing(Vec<u8>);
+
+impl Outgoing {
+    /// Forgets what is in it and has room for a message.
+    pub(crate) fn begin(&mut self) {
+        if self.0.capacity() == 0 {
+            let kept = OUTGOING.with_borrow_mut(Vec::pop);
+            self.0 = kept.unwrap_or_else(|| Vec::with_capacity(OUTGOING_BYTES));
+        }
+        self.0.clear();
+    }
+
+    /// Gives the memory back, and whatever is in it up.
+    pub(crate) fn release(&mut self) {
+        let kept = std::mem::take(&mut self.0);
+        if (OUTGOING_BYTES..=KEPT_BYTES_MAX).contains(&kept.capacity()) {
+            keep(&OUTGOING, kept);
+        }
+    }
+}
+
+impl Deref for Outgoing {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Outgoing {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// A head whose memory is the thread's again when it is dropped.
+#[derive(Default)]
+pub(crate) struct LentHead(Head);
+
+impl LentHead {
+    /// An empty head with memory.
+    pub(crate) fn new() -> Self {
+        LentHead(HEADS.with_borrow_mut(Vec::pop).unwrap_or_default())
+    }
+
+    /// Forgets what is in it and gives the memory back.
+    pub(crate) fn release(&mut self) {
+        // A head may hold secrets: what is kept holds nothing.
+        let mut head = std::mem::take(&mut self.0);
+        head.clear();
+        if (1..=KEPT_BYTES_MAX).contains(&head.capacity_bytes()) {
+            keep(&HEADS, head);
+        }
+    }
+}
+
+impl Deref for LentHead {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.0
+    }
+}
+
+impl DerefMut for LentHead {
+    fn deref_mut(&mut self) -> &mut Head {
+        &mut self.0
+    }
+}
+
+impl Drop for LentHead {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn keep<T>(pool: &'static std::thread::LocalKey<RefCell<Vec<T>>>, spare: T) {
+    pool.with_borrow_mut(|pool| {
+        if pool.len() < POOL_BUFFERS_MAX {
+            pool.push(spare);
+        }
+    });
 }
 
 /// Bytes received or about to be sent: `data[start..end]`.
@@ -76,11 +177,7 @@ impl Buffer {
             self.start = 0;
             self.end = 0;
             if data.len() == BUFFER_BYTES {
-                POOL.with_borrow_mut(|pool| {
-                    if pool.len() < POOL_BUFFERS_MAX {
-                        pool.push(data);
-                    }
-                });
+                keep(&POOL, data);
             }
         }
     }

@@ -9,7 +9,7 @@ pub(crate) mod http2_io;
 pub(crate) mod http2_server;
 pub(crate) mod tcp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use weft_trust::identity::Identity;
@@ -61,6 +61,37 @@ pub(crate) struct Conn {
     /// Proven by the peer's certificate.
     pub(crate) identity: Option<Identity>,
     pub(crate) tls: bool,
+    /// The peer as `forwarded` tells of it to the next hop (RFC 7239, 4), and as `x-forwarded-for` does.
+    pub(crate) forwarded: ForwardedPeer,
+}
+
+impl Conn {
+    /// What is known of a connection from `peer`.
+    pub(crate) fn new(entry: Entry, peer: SocketAddr, identity: Option<Identity>, tls: bool) -> Self {
+        let forwarded = match entry {
+            Entry::Edge => ForwardedPeer::of(peer.ip(), tls),
+            _ => ForwardedPeer::default(),
+        };
+        Conn { entry, peer, identity, tls, forwarded }
+    }
+}
+
+/// What every request of a connection says about its client.
+#[derive(Debug, Default)]
+pub(crate) struct ForwardedPeer {
+    pub(crate) element: Box<str>,
+    pub(crate) address: Box<str>,
+}
+
+impl ForwardedPeer {
+    fn of(client: IpAddr, tls: bool) -> Self {
+        let proto = if tls { "https" } else { "http" };
+        let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
+        ForwardedPeer {
+            element: format!("for={node};proto={proto}").into(),
+            address: client.to_string().into(),
+        }
+    }
 }
 
 /// Largest request body. A bound so that no request is without one; a stream that needs more uses several messages.

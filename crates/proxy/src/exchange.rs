@@ -37,6 +37,8 @@ pub(crate) struct Request<'a> {
     pub(crate) head: &'a mut Head,
     pub(crate) upgrade: Upgrade,
     pub(crate) grpc: bool,
+    /// When it came.
+    pub(crate) began: Tick,
 }
 
 /// Runs an exchange to its end: exactly one response, exactly one record.
@@ -46,7 +48,7 @@ pub(crate) async fn run(
     body: &mut RequestBody<'_>,
     responder: &mut Responder<'_>,
 ) -> Fate {
-    let mut record = Record::begin(worker.timer.now());
+    let mut record = Record::begin(request.began);
     let _running = Running::of(worker, request.conn);
     let active = worker.active();
     let result = match &active {
@@ -157,8 +159,10 @@ fn arrive(
         }
         drop(ids);
         request.head.remove(Known::XRequestId);
-        let id = format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64());
-        request.head.push_known(Known::XRequestId, id.as_bytes())
+        let mut id = [0; 32];
+        trace::hex(&rng.next_u64().to_be_bytes(), &mut id[..16]);
+        trace::hex(&rng.next_u64().to_be_bytes(), &mut id[16..]);
+        request.head.push_known(Known::XRequestId, &id)
     });
     traced.map_err(|error| Ended::new(Code::HeadTooLarge, error.to_string()))
 }

@@ -196,9 +196,9 @@ impl Head {
         self.status = 0;
     }
 
-    /// Forgets everything and gives the memory back: for a connection that waits.
-    pub fn release(&mut self) {
-        *self = Head::default();
+    /// Bytes of memory that it owns for its text.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Begins a request: clears, then sets method and version. The target is `/` until it is set.

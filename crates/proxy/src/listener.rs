@@ -125,7 +125,7 @@ async fn serve(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: Socke
 
 async fn edge(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     let Some(config) = worker.shared.edge_tls.load_full() else {
-        let conn = Rc::new(Conn { entry: Entry::Edge, peer, identity: None, tls: false });
+        let conn = Rc::new(Conn::new(Entry::Edge, peer, None, false));
         return plain(worker, &conn, socket).await;
     };
     let until = worker.timer.now() + worker.limits().handshake_timeout;
@@ -135,7 +135,7 @@ async fn edge(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
         return;
     };
     let http2 = tls.get_ref().1.alpn_protocol() == Some(connect::HTTP2);
-    let conn = Rc::new(Conn { entry: Entry::Edge, peer, identity: None, tls: true });
+    let conn = Rc::new(Conn::new(Entry::Edge, peer, None, true));
     let stream = Stream::from(TlsStream::from(tls));
     if http2 {
         http2_server::serve(worker, &conn, stream).await;
@@ -195,7 +195,7 @@ async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
         Some(Ok(1)) if first[0] == TLS_HANDSHAKE => {}
         Some(Ok(1)) => {
             worker.stats.borrow_mut().add(Meter::Rejected("plain"), 1);
-            let conn = Rc::new(Conn { entry: Entry::Inbound, peer, identity: None, tls: false });
+            let conn = Rc::new(Conn::new(Entry::Inbound, peer, None, false));
             return refuse(worker, &conn, &Stream::from(socket), &Code::PlainConnection.into()).await;
         }
         _ => return,
@@ -213,7 +213,7 @@ async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
         return;
     };
     let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-    let conn = Rc::new(Conn { entry: Entry::Inbound, peer, identity: Some(identity.clone()), tls: true });
+    let conn = Rc::new(Conn::new(Entry::Inbound, peer, Some(identity.clone()), true));
     let stream = Stream::from(TlsStream::from(tls));
     tokio::select! {
         () = worker.until_revoked(Some(&identity)) => {
@@ -234,7 +234,7 @@ const TLS_HANDSHAKE: u8 = 22;
 
 /// From the local service: the process at the other end must be one of its own.
 async fn local(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: SocketAddr) {
-    let conn = Rc::new(Conn { entry, peer, identity: None, tls: false });
+    let conn = Rc::new(Conn::new(entry, peer, None, false));
     if let Some(why) = foreign(worker, &socket, peer) {
         worker.stats.borrow_mut().add(Meter::Rejected("peer_not_owner"), 1);
         tracing::warn!(listener = conn.entry.label(), %peer, %why, "{}", Code::PeerNotOwner.summary());

@@ -138,14 +138,14 @@ pub(crate) struct Stats {
     pub(crate) endpoints: Vec<EndpointState>,
 }
 
-mod foldhash {
+pub(crate) mod foldhash {
     //! A fast hash for small keys made of our own integers: no key comes from outside, so none can be chosen to collide.
     use std::hash::{BuildHasherDefault, Hasher};
 
-    pub(super) type Build = BuildHasherDefault<Fold>;
+    pub(crate) type Build = BuildHasherDefault<Fold>;
 
     #[derive(Clone, Default)]
-    pub(super) struct Fold(u64);
+    pub(crate) struct Fold(u64);
 
     impl Hasher for Fold {
         fn finish(&self) -> u64 {

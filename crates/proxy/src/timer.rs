@@ -20,6 +20,7 @@ pub(crate) const GRANULE: Duration = Duration::from_millis(5);
 /// The clock and the deadlines of one thread.
 pub(crate) struct Timer {
     clock: Clock,
+    read: Cell<Tick>,
     entries: RefCell<Slab<Entry>>,
     next: Cell<Tick>,
     earlier: Notify,
@@ -34,25 +35,42 @@ impl Timer {
     /// A timer by this clock; [`Timer::run`] must be driven by a task of the same thread.
     pub(crate) fn new(clock: Clock) -> Rc<Self> {
         let next = Cell::new(Tick::NEVER);
-        Rc::new(Timer { clock, entries: RefCell::new(Slab::new()), next, earlier: Notify::new() })
+        Rc::new(Timer {
+            clock,
+            read: Cell::new(Tick::ZERO),
+            entries: RefCell::new(Slab::new()),
+            next,
+            earlier: Notify::new(),
+        })
     }
 
     /// The time.
     pub(crate) fn now(&self) -> Tick {
-        self.clock.now()
+        let now = self.clock.now();
+        self.read.set(now);
+        now
     }
 
-    /// Completes at `at`, up to a granule late.
+    /// The time as it was last read on this thread: for whoever has read it since they last waited, or somebody for them.
+    /// Reading a clock costs as much as choosing an endpoint, and an exchange has a dozen reasons to ask.
+    pub(crate) fn recent(&self) -> Tick {
+        self.read.get()
+    }
+
+    /// Completes at `at`, up to a granule late. Whoever waited here has [`Timer::recent`] right.
     pub(crate) fn at(&self, at: Tick) -> Deadline<'_> {
         Deadline { timer: self, at, key: None }
     }
 
-    /// Runs `work` until `at`; `None` when time ran out first.
+    /// Runs `work` until `at`; `None` when time ran out first. If either had to wait, [`Timer::recent`] is right after it.
     pub(crate) async fn limit<F: Future>(&self, at: Tick, work: F) -> Option<F::Output> {
         let mut work = std::pin::pin!(work);
         let mut deadline = self.at(at);
         std::future::poll_fn(move |cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                if deadline.key.is_some() {
+                    self.now();
+                }
                 return Poll::Ready(Some(output));
             }
             Pin::new(&mut deadline).poll(cx).map(|()| None)
@@ -130,7 +148,10 @@ impl Future for Deadline<'_> {
                 let mut entries = self.timer.entries.borrow_mut();
                 match &mut entries[key].waker {
                     // The sweep took the waker: it is time.
-                    None => return Poll::Ready(()),
+                    None => {
+                        self.timer.now();
+                        return Poll::Ready(());
+                    }
                     Some(waker) if waker.will_wake(cx.waker()) => {}
                     Some(waker) => *waker = cx.waker().clone(),
                 }

@@ -53,7 +53,8 @@ fn nonzero(rng: &mut Rng) -> u64 {
     rng.next_u64().max(1)
 }
 
-fn hex(bytes: &[u8], out: &mut [u8]) {
+/// Writes bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
         pair[0] = DIGITS[usize::from(byte >> 4)];

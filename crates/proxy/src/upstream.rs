@@ -27,7 +27,7 @@ use weft_stdx::rng::Rng;
 
 use self::balance::{Ask, Balancer, EndpointId, Member, Picked, Readiness, Settings};
 use self::pool::{Endpoint, Target};
-use crate::metrics::{EndpointState, NameId};
+use crate::metrics::{EndpointState, NameId, foldhash};
 use crate::rescue::Ended;
 use crate::resilience::breaker::{self, Verdict};
 use crate::resilience::budget::Budget;
@@ -50,7 +50,7 @@ pub(crate) struct Upstream {
     pub(crate) budget: RefCell<Budget>,
     bulkhead: RefCell<Bulkhead>,
     waiting: RefCell<HashMap<Key, Waker>>,
-    endpoints: RefCell<HashMap<EndpointId, Rc<Endpoint>>>,
+    endpoints: RefCell<HashMap<EndpointId, Rc<Endpoint>, foldhash::Build>>,
     /// Whether a list of endpoints was ever taken in.
     pub(crate) known: Cell<bool>,
     /// Since when nobody takes requests.
@@ -110,7 +110,7 @@ impl Upstream {
             budget: RefCell::new(Budget::new(resilience.retry_budget_percent, resilience.retry_budget_floor)),
             bulkhead: RefCell::new(Bulkhead::new(resilience.limit)),
             waiting: RefCell::new(HashMap::new()),
-            endpoints: RefCell::new(HashMap::new()),
+            endpoints: RefCell::default(),
             known: Cell::new(false),
             absent_since: Cell::new(Some(now)),
             desertion: Cell::new(None),
@@ -221,12 +221,12 @@ impl Upstream {
     /// request at a time is let through to look.
     pub(crate) async fn until_present(&self, timer: &Timer, until: Tick) {
         loop {
-            let appeared = self.appeared.notified();
             let (since, look) = match (self.absent_since.get(), self.desertion.get()) {
                 (None, None) => return,
                 (Some(since), _) => (since, Tick::NEVER),
                 (None, Some(desertion)) => (desertion.since, desertion.look),
             };
+            let appeared = self.appeared.notified();
             let (now, until) = (timer.now(), until.min(since + ABSENCE_MAX));
             if now >= until {
                 return;
@@ -250,8 +250,7 @@ impl Upstream {
 
     /// Waits for a place among the open requests, in order of arrival.
     pub(crate) async fn admit(self: &Rc<Self>, timer: &Rc<Timer>, deadline: Tick) -> Result<Admitted, Ended> {
-        let now = timer.now();
-        let entry = self.bulkhead.borrow_mut().enter(now, deadline);
+        let entry = self.bulkhead.borrow_mut().enter(timer.recent(), deadline);
         match entry {
             Entry::Open(place) => Ok(self.admitted(timer, place)),
             Entry::Queued(ticket) => self.queue(timer, ticket, deadline).await,

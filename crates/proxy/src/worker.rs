@@ -123,6 +123,30 @@ pub(crate) struct Callee {
     pub(crate) plan: UpstreamPlan,
     pub(crate) operations: Arc<Operations>,
     pub(crate) kind: CalleeKind,
+    /// Of a `url`: what `host` says to it.
+    pub(crate) authority: String,
+}
+
+impl Callee {
+    fn new(
+        upstream: Rc<Upstream>,
+        plan: UpstreamPlan,
+        operations: Arc<Operations>,
+        kind: CalleeKind,
+    ) -> Self {
+        let authority = match &plan.reach {
+            Reach::Url { host, port, tls, .. } => {
+                let default = if *tls { 443 } else { 80 };
+                match port {
+                    Some(port) if *port != default => format!("{host}:{port}"),
+                    Some(_) => host.clone(),
+                    None => lookup::domain_of(host).to_owned(),
+                }
+            }
+            Reach::Mesh => String::new(),
+        };
+        Callee { upstream, plan, operations, kind, authority }
+    }
 }
 
 /// What a callee is to us.
@@ -257,7 +281,7 @@ impl Worker {
                 self.look_up(&upstream, *tls, host, *port);
             }
             let operations = Arc::clone(&numbers.operations);
-            callees.push(Rc::new(Callee { upstream, plan: plan.clone(), operations, kind }));
+            callees.push(Rc::new(Callee::new(upstream, plan.clone(), operations, kind)));
         }
         let local = compiled.sidecar().and_then(|(plan, sidecar)| {
             let plan = local_plan(plan);
@@ -267,7 +291,7 @@ impl Worker {
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
             upstream.update(&[single("local", address, Target::Plain)], self.timer.now());
             let operations = Arc::clone(&sidecar.inbound);
-            Some(Rc::new(Callee { upstream, plan, operations, kind: CalleeKind::Local }))
+            Some(Rc::new(Callee::new(upstream, plan, operations, CalleeKind::Local)))
         });
         *self.upstreams.borrow_mut() = kept;
         self.externals.borrow_mut().clear();
@@ -341,12 +365,7 @@ impl Worker {
         let upstream =
             Rc::new(Upstream::new(&plan, &plan.name, self.names().intern("external"), self.timer.now()));
         self.look_up(&upstream, false, host, Some(port));
-        let callee = Rc::new(Callee {
-            upstream,
-            plan,
-            operations: Arc::new(Operations::default()),
-            kind: CalleeKind::Url,
-        });
+        let callee = Rc::new(Callee::new(upstream, plan, Arc::default(), CalleeKind::Url));
         let mut externals = self.externals.borrow_mut();
         if externals.len() < EXTERNALS_MAX {
             externals.insert(key, Rc::clone(&callee));

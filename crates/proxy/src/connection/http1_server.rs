@@ -9,7 +9,7 @@ use weft_model::code::Code;
 use super::tcp;
 use crate::access::Record;
 use crate::body::{Reader, RequestBody, Responder};
-use crate::buffer::{BUFFER_BYTES, Buffer};
+use crate::buffer::{BUFFER_BYTES, Buffer, LentHead, Outgoing};
 use crate::connection::http1::{
     HeadLimits, HeadRefusal, HeadScan, ParsedRequest, ResponseTo, Upgrade, parse_request,
 };
@@ -41,15 +41,22 @@ struct Server<'w> {
     conn: &'w Rc<Conn>,
     stream: Stream,
     buf: Buffer,
-    out: Vec<u8>,
-    head: Head,
+    out: Outgoing,
+    head: LentHead,
     scan: HeadScan,
 }
 
 /// Serves a connection to its end. `buf` holds what was already read of it.
 pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream, buf: Buffer) {
-    let mut server =
-        Server { worker, conn, stream, buf, out: Vec::new(), head: Head::new(), scan: HeadScan::default() };
+    let mut server = Server {
+        worker,
+        conn,
+        stream,
+        buf,
+        out: Outgoing::default(),
+        head: LentHead::new(),
+        scan: HeadScan::default(),
+    };
     if let Some((upstream, ahead)) = server.exchanges().await {
         let Server { stream, buf, .. } = server;
         tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead).await;
@@ -70,7 +77,8 @@ impl Server<'_> {
                     return None;
                 }
             };
-            match self.exchange(came).await {
+            // Boxed, so that a connection without an exchange does not hold the room for one.
+            match Box::pin(self.exchange(came)).await {
                 Fate::Keep => {}
                 Fate::Close => {
                     linger(self.worker, &self.stream).await;
@@ -82,8 +90,11 @@ impl Server<'_> {
     }
 
     async fn next_request(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> Came {
-        if self.buf.is_empty() && !self.idle(phase).await {
-            return Came::Nothing;
+        if self.buf.is_empty() {
+            if !self.idle(phase).await {
+                return Came::Nothing;
+            }
+            self.head = LentHead::new();
         }
         let until = self.worker.timer.now() + self.worker.limits().head_timeout;
         let timer = Rc::clone(&self.worker.timer);
@@ -96,9 +107,10 @@ impl Server<'_> {
     /// Waits for the first byte of a request without holding a buffer; false when the connection should end instead.
     async fn idle(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> bool {
         self.buf.release();
-        self.out = Vec::new();
+        self.out.release();
+        self.head.release();
         let timer = &self.worker.timer;
-        let mut until = timer.now() + self.worker.limits().idle_timeout;
+        let mut until = timer.recent() + self.worker.limits().idle_timeout;
         loop {
             // A request may be on its way already, and a client that sees its connection close cannot know whether it was
             // heard: one more is awaited, whose answer says `connection: close`.
@@ -147,11 +159,17 @@ impl Server<'_> {
         let expects = parsed.expect_continue.then_some(&answered);
         let reader = Http1Reader::new(&self.stream, &mut self.buf, parsed.framing, expects);
         let mut body = RequestBody::new(Reader::Http1(reader), BODY_BYTES_MAX);
-        self.out.clear();
+        self.out.begin();
         let responder = Http1Responder::new(&self.stream, &mut self.out, asked, &answered);
         let mut responder = Responder::Http1(responder);
         let grpc = is_grpc(&self.head);
-        let request = Request { conn: self.conn, head: &mut self.head, upgrade, grpc };
+        let request = Request {
+            conn: self.conn,
+            head: &mut self.head,
+            upgrade,
+            grpc,
+            began: self.worker.timer.recent(),
+        };
         let fate = exchange::run(self.worker, request, &mut body, &mut responder).await;
         let kept = responder.keep_alive();
         match fate {
@@ -169,7 +187,7 @@ impl Server<'_> {
             version: Version::Http11,
             keep_alive: false,
         };
-        self.out.clear();
+        self.out.begin();
         let answered = Cell::new(false);
         let responder = Http1Responder::new(&self.stream, &mut self.out, asked, &answered);
         let mut head = Head::new();

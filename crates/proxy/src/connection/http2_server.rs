@@ -11,6 +11,7 @@ use h2::server::{Connection, SendResponse};
 use weft_model::code::Code;
 
 use crate::body::{Reader, RequestBody, Responder};
+use crate::buffer::LentHead;
 use crate::connection::http1::Upgrade;
 use crate::connection::http2_guard::{Allowance, Guarded};
 use crate::connection::http2_io::{self, Http2Reader, Http2Responder};
@@ -134,7 +135,8 @@ async fn stream_of(
     respond: SendResponse<Bytes>,
 ) {
     let (parts, recv) = request.into_parts();
-    let mut head = Head::new();
+    let began = worker.timer.now();
+    let mut head = LentHead::new();
     let read = http2_io::read_request(&parts, &mut head);
     let (length, _) = http2_io::body_length(&mut head, &recv);
     let responder = Http2Responder::new(respond, head.method() == Method::Head);
@@ -144,7 +146,7 @@ async fn stream_of(
         worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
         let mut answer = Head::new();
         let text = rescue::answer(&ended, is_grpc(&head), "", &mut answer);
-        let mut record = crate::access::Record::begin(worker.timer.now());
+        let mut record = crate::access::Record::begin(began);
         answer_with(&mut responder, &answer, text, &mut record).await;
         return;
     }
@@ -152,7 +154,7 @@ async fn stream_of(
     head.remove(Known::Expect);
     let mut body = RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX);
     let grpc = is_grpc(&head);
-    let request = Request { conn, head: &mut head, upgrade: Upgrade::None, grpc };
+    let request = Request { conn, head: &mut head, upgrade: Upgrade::None, grpc, began };
     exchange::run(worker, request, &mut body, &mut responder).await;
 }
 

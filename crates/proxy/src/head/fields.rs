@@ -146,6 +146,21 @@ impl Head {
         Ok(())
     }
 
+    /// Adds the authority of a request as the value of a field; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`Head::push`].
+    pub fn push_authority_as(&mut self, known: Known) -> Result<(), HeadError> {
+        if self.authority.len == 0 || known == Known::Other || known == Known::Host {
+            return Ok(());
+        }
+        self.room_for_field()?;
+        self.present |= known.bit();
+        // The same bytes: an authority that changes later gets bytes of its own.
+        self.fields.push(Field { known, name: Span::default(), value: self.authority });
+        Ok(())
+    }
+
     /// Replaces all fields of a name by one. Of a request, `host` replaces the authority.
     ///
     /// # Errors
@@ -153,18 +168,14 @@ impl Head {
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
         match Known::from_bytes(name) {
             Known::Host if self.kind == Kind::Request => self.set_authority(value),
-            _ => {
-                let before = self.fields.len();
+            Known::Other => {
                 self.push(name, value)?;
                 let added = self.fields.pop();
-                debug_assert_eq!(before, self.fields.len(), "push adds exactly one field");
                 self.remove_name(name);
-                if let Some(field) = added {
-                    self.present |= field.known.bit();
-                    self.fields.push(field);
-                }
+                self.fields.extend(added);
                 Ok(())
             }
+            known => self.set_known(known, value),
         }
     }
 
@@ -173,7 +184,19 @@ impl Head {
     /// # Errors
     /// As [`Head::set`].
     pub fn set_known(&mut self, known: Known, value: &[u8]) -> Result<(), HeadError> {
-        self.set(known.as_str().as_bytes(), value)
+        if known == Known::Host && self.kind == Kind::Request {
+            return self.set_authority(value);
+        }
+        let replaces = self.has(known);
+        self.push_known(known, value)?;
+        if replaces {
+            let (last, mut place) = (self.fields.len() - 1, 0);
+            self.fields.retain(|field| {
+                place += 1;
+                field.known != known || place > last
+            });
+        }
+        Ok(())
     }
 
     /// Takes out all fields of a name; says whether there was one. Of a request, `host` cannot be taken out.

@@ -13,6 +13,7 @@ use weft_stdx::clock::Tick;
 
 use crate::access::Record;
 use crate::body::{BodyError, BodyLength, Broken, Progress, RequestBody, Responder, Writer, pump};
+use crate::buffer::LentHead;
 use crate::connection::http1::{BodyFraming, RequestWire, ResponseTo, Upgrade, write_request};
 use crate::connection::http1_io::{Http1Reply, Http1Writer};
 use crate::connection::http2_io::{self, Http2Writer};
@@ -94,10 +95,10 @@ async fn admitted(
     let mut attempts = Attempts::new(job, request);
     transform::depart(job.route, job.callee, request.head)
         .map_err(|error| Ended::new(Code::BadPath, error.to_string()))?;
-    upstream.budget.borrow_mut().count_request(job.worker.timer.now());
+    upstream.budget.borrow_mut().count_request(job.worker.timer.recent());
     loop {
         upstream.until_present(&job.worker.timer, job.limits.head.at().min(attempts.patience)).await;
-        let now = job.worker.timer.now();
+        let now = job.worker.timer.recent();
         let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| attempts.too_late(job))?;
         let flight = upstream.pick(now, &mut job.worker.rng.borrow_mut(), &attempts.ask);
         let mut flight = flight.ok_or_else(|| job.nobody())?;
@@ -216,7 +217,8 @@ impl Attempts {
             }
             if job.limits.whole.is_some() && limits.travels() {
                 if job.callee.kind != CalleeKind::Url {
-                    head.set_known(Known::WeftDeadline, limits.weft_deadline_ms().to_string().as_bytes())?;
+                    let ms = limits.weft_deadline_ms();
+                    head.set_known(Known::WeftDeadline, itoa::Buffer::new().format(ms).as_bytes())?;
                 }
                 if request.grpc {
                     let (number, unit) = grpc_timeout(limits.grant);
@@ -231,7 +233,7 @@ impl Attempts {
     /// After a failure: waits and returns where there is another attempt.
     async fn after(&mut self, job: &Job<'_>, flight: &mut InFlight, failure: &Failure) -> Result<(), Ended> {
         let worker = job.worker;
-        let now = worker.timer.now();
+        let now = worker.timer.recent();
         let ended = retry::Ended { outcome: failure.outcome, replay: self.replay(), hint: Hint::None };
         if self.retries.resend(ended, failure.reused, now, &mut job.callee.upstream.budget.borrow_mut()) {
             self.fresh = true;
@@ -263,7 +265,7 @@ impl Attempts {
     }
 
     fn decide(&mut self, job: &Job<'_>, outcome: Outcome, hint: Hint) -> Option<Duration> {
-        let now = job.worker.timer.now();
+        let now = job.worker.timer.recent();
         let (mut budget, mut rng) = (job.callee.upstream.budget.borrow_mut(), job.worker.rng.borrow_mut());
         let ended = retry::Ended { outcome, replay: self.replay(), hint };
         match self.retries.decide(ended, now, job.limits.head, &mut budget, &mut rng) {
@@ -350,7 +352,7 @@ enum Carried {
 impl One<'_, '_, '_, '_> {
     async fn run(&mut self, flight: &mut InFlight) -> Tried {
         let Some(endpoint) = flight.endpoint().cloned() else { return Tried::Ended(Code::Internal.into()) };
-        let left = self.job.worker.timer.now().until(self.limits.ends);
+        let left = self.job.worker.timer.recent().until(self.limits.ends);
         let timeout = Duration::from_millis(self.job.callee.plan.resilience.connect_timeout_ms).min(left);
         self.attempts.in_http2 = self.speaks_http2();
         match self.attempts.in_http2 {
@@ -388,7 +390,7 @@ impl One<'_, '_, '_, '_> {
         };
         let reused = client.reused;
         let Http1Client { stream, buf, out, .. } = &mut client;
-        out.clear();
+        out.begin();
         let framing = match self.body.length() {
             BodyLength::None => BodyFraming::None,
             BodyLength::Known(bytes) => BodyFraming::Length(bytes),
@@ -402,7 +404,7 @@ impl One<'_, '_, '_, '_> {
         let reply = Reply::Http1(Http1Reply::new(stream, buf, to));
         match self.carry(flight, writer, reply).await {
             Carried::Passed(fate, Left::Reusable(announced)) => {
-                endpoint.give_back(client, worker.timer.now(), announced);
+                endpoint.give_back(client, worker.timer.recent(), announced);
                 Tried::Done(fate)
             }
             Carried::Passed(fate, Left::Done) => Tried::Done(fate),
@@ -474,7 +476,7 @@ impl One<'_, '_, '_, '_> {
             }
         });
         let mut upload = Upload { future: upload, over: false };
-        let mut head = Head::new();
+        let mut head = LentHead::new();
         let (mut reply, mut interims) = (reply, 0);
         let answer = loop {
             let first = first_of(&mut upload, reply.head(&mut head), self.responder.gone());
@@ -483,7 +485,7 @@ impl One<'_, '_, '_, '_> {
             match first {
                 // Of a call of gRPC it is not known whose turn it is.
                 None if progress.waits.get() && !self.request.grpc => {
-                    flight.record(worker.timer.now(), Outcome::GivenUp.verdict());
+                    flight.record(worker.timer.recent(), Outcome::GivenUp.verdict());
                     return Carried::Ended(Code::BodyTimeout.into());
                 }
                 None if self.limits.per_try => {
@@ -493,13 +495,13 @@ impl One<'_, '_, '_, '_> {
                     });
                 }
                 None => {
-                    let now = worker.timer.now();
+                    let now = worker.timer.recent();
                     let waited = Outcome::DeadlinePassed { waited: now.since(flight.began()) };
                     flight.record(now, waited.verdict());
                     return Carried::Ended(self.job.too_late());
                 }
                 Some(First::Upload(end)) => {
-                    flight.record(worker.timer.now(), Outcome::GivenUp.verdict());
+                    flight.record(worker.timer.recent(), Outcome::GivenUp.verdict());
                     return Carried::Ended(end.ended());
                 }
                 Some(First::Head(Err(no))) => return Carried::Failed(no),
@@ -530,7 +532,7 @@ impl One<'_, '_, '_, '_> {
             Some(code) if code.kind() == Kind::Fault => Verdict::Failure,
             _ => outcome.verdict(),
         };
-        flight.record(worker.timer.now(), verdict);
+        flight.record(worker.timer.recent(), verdict);
         if let Some(endpoint) = flight.endpoint() {
             if ended_by != Some(Code::ConnectFailed) {
                 self.job.callee.upstream.reached(endpoint);
@@ -570,12 +572,12 @@ async fn in_time<T>(
     first: impl Future<Output = T>,
 ) -> Option<T> {
     let timer = &job.worker.timer;
-    let span = timer.now().until(limits.ends);
+    let span = timer.recent().until(limits.ends);
     let last = if job.limits.whole.is_some() { job.limits.whole.at() } else { Tick::NEVER };
     let (mut first, mut ends) = (pin!(first), limits.ends);
     loop {
         let came = timer.limit(ends, first.as_mut()).await;
-        let again = (timer.now() + span).min(last);
+        let again = (timer.recent() + span).min(last);
         if came.is_some() || again <= ends || !progress.moved.replace(false) {
             return came;
         }
@@ -596,7 +598,7 @@ impl Passing<'_, '_, '_> {
     async fn pass<F: Future<Output = UploadEnd>>(
         self,
         upload: &mut Upload<'_, F>,
-        mut head: Head,
+        mut head: LentHead,
         answer: Answer<'_>,
     ) -> Carried {
         let Passing { job, request, responder, record, progress } = self;

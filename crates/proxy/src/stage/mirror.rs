@@ -78,7 +78,7 @@ async fn copy(worker: &Rc<Worker>, mirrored: Mirrored, bytes: Vec<u8>) {
     let target = To::Callee(Rc::clone(&callee));
     let decision = Decision { target, route: None, name: active.compiled.unmatched, idempotent: false };
     let mut body = RequestBody::new(Reader::Kept { bytes, read: false }, u64::MAX);
-    let mut request = Request { conn: &conn, head: &mut head, upgrade: Upgrade::None, grpc };
+    let mut request = Request { conn: &conn, head: &mut head, upgrade: Upgrade::None, grpc, began: now };
     let job = Job { worker, callee: &callee, decision: &decision, route: None, limits };
     let mut record = Record::begin(now);
     // The answer is dropped, whatever it is.

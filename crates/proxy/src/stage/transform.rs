@@ -6,7 +6,6 @@ use weft_model::plan::{ActionPlan, FieldEdits, RoutePlan};
 
 use crate::connection::{Conn, Entry};
 use crate::head::{Head, HeadError, Known};
-use crate::upstream::lookup::domain_of;
 use crate::worker::{Callee, CalleeKind};
 use weft_model::plan::Reach;
 
@@ -69,35 +68,31 @@ pub(crate) fn arrive(conn: &Conn, trusted: bool, head: &mut Head) -> Result<(), 
 }
 
 fn forwarding(conn: &Conn, trusted: bool, head: &mut Head) -> Result<(), HeadError> {
-    let client = conn.peer.ip();
-    let proto = if conn.tls { "https" } else { "http" };
-    let earlier = head.get_str(Known::XForwardedFor).filter(|_| trusted).map(str::to_owned);
     if !trusted {
         for known in FORWARDING {
             head.remove(known);
         }
     }
-    let chain = match earlier {
-        Some(earlier) => format!("{earlier}, {client}"),
-        None => client.to_string(),
-    };
-    head.set_known(Known::XForwardedFor, chain.as_bytes())?;
+    append(head, Known::XForwardedFor, &conn.forwarded.address)?;
     if !head.has(Known::XForwardedProto) {
-        head.push_known(Known::XForwardedProto, proto.as_bytes())?;
+        let proto: &[u8] = if conn.tls { b"https" } else { b"http" };
+        head.push_known(Known::XForwardedProto, proto)?;
     }
     if !head.has(Known::XForwardedHost) {
-        let host = head.authority().to_owned();
-        if !host.is_empty() {
-            head.push_known(Known::XForwardedHost, host.as_bytes())?;
-        }
+        head.push_authority_as(Known::XForwardedHost)?;
     }
-    let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
-    let element = format!("for={node};proto={proto}");
-    let forwarded = match head.get_str(Known::Forwarded) {
-        Some(earlier) => format!("{earlier}, {element}"),
-        None => element,
-    };
-    head.set_known(Known::Forwarded, forwarded.as_bytes())
+    append(head, Known::Forwarded, &conn.forwarded.element)
+}
+
+/// Adds an element to the end of a list that earlier proxies began.
+fn append(head: &mut Head, list: Known, element: &str) -> Result<(), HeadError> {
+    match head.get_str(list) {
+        Some(earlier) => {
+            let longer = format!("{earlier}, {element}");
+            head.set_known(list, longer.as_bytes())
+        }
+        None => head.set_known(list, element.as_bytes()),
+    }
 }
 
 /// The request as the callee gets it: rewritten path, its own name as authority, the route's edits.
@@ -112,14 +107,8 @@ pub(crate) fn depart(route: Option<&RoutePlan>, callee: &Callee, head: &mut Head
         edit(&route.request_headers, head)?;
     }
     match (&callee.plan.reach, callee.kind) {
-        (Reach::Url { host, port, prefix, tls }, CalleeKind::Url) => {
-            let default = if *tls { 443 } else { 80 };
-            let authority = match port {
-                Some(port) if *port != default => format!("{host}:{port}"),
-                Some(_) => host.clone(),
-                None => domain_of(host).to_owned(),
-            };
-            head.set_authority(authority.as_bytes())?;
+        (Reach::Url { prefix, .. }, CalleeKind::Url) => {
+            head.set_authority(callee.authority.as_bytes())?;
             if !prefix.is_empty() {
                 let path = format!("{prefix}{}", head.path());
                 head.set_path(path.as_bytes())?;

@@ -16,7 +16,7 @@ use weft_stdx::clock::Tick;
 use weft_trust::identity::SpiffeId;
 
 use super::connect;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Outgoing};
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -68,7 +68,7 @@ enum Shared {
 pub(crate) struct Http1Client {
     pub(crate) stream: Stream,
     pub(crate) buf: Buffer,
-    pub(crate) out: Vec<u8>,
+    pub(crate) out: Outgoing,
     /// Whether it has carried an exchange before.
     pub(crate) reused: bool,
     leave_at: Tick,
@@ -93,7 +93,7 @@ impl Endpoint {
     /// # Errors
     /// Why none could be made.
     pub(crate) async fn http1(&self, worker: &Worker, timeout: Duration) -> Result<Http1Client, Code> {
-        let now = worker.timer.now();
+        let now = worker.timer.recent();
         loop {
             let Some(mut client) = self.idle.borrow_mut().pop() else { break };
             if client.epoch == self.epoch.get() && now < client.leave_at && !has_spoken(&client.stream) {
@@ -113,7 +113,7 @@ impl Endpoint {
         Ok(Http1Client {
             stream,
             buf: Buffer::default(),
-            out: Vec::new(),
+            out: Outgoing::default(),
             reused: false,
             leave_at: Tick::NEVER,
             epoch: self.epoch.get(),
@@ -132,7 +132,7 @@ impl Endpoint {
             return;
         }
         client.buf.release();
-        client.out = Vec::new();
+        client.out.release();
         client.leave_at = now + keep;
         idle.push(client);
     }
