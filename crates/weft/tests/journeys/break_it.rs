@@ -2,7 +2,7 @@
 
 use weft_testkit::http::{self, Request};
 use weft_testkit::load::{Load, Outcomes};
-use weft_testkit::{Manifest, System, until};
+use weft_testkit::{Manifest, System, processes, until};
 
 use super::{ONE, WEFT};
 
@@ -56,6 +56,18 @@ fn a_killed_service_is_missed_by_nobody() {
         usize::from(pid.is_some_and(weft_testkit::processes::kill))
     };
     let outcomes = under_load(&system, kill_one, || is_whole(&system, 2));
+    assert!(all_good(&outcomes), "{outcomes:?}");
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn the_only_instance_may_be_killed_and_its_callers_wait() {
+    let mut system = System::up(WEFT, &Manifest::new(ONE));
+    let pid = || http::get(system.edge, "/echo").unwrap().json()["pid"].as_u64();
+    let before = pid();
+    let kill = || usize::from(before.and_then(|pid| u32::try_from(pid).ok()).is_some_and(processes::kill));
+    let outcomes = under_load(&system, kill, || (pid() != before).then(|| is_whole(&system, 1)).flatten());
     assert!(all_good(&outcomes), "{outcomes:?}");
     assert!(system.interrupt().success());
     system.assert_nothing_left();
