@@ -12,6 +12,7 @@ pub(crate) mod breaker;
 pub(crate) mod budget;
 pub(crate) mod deadline;
 pub(crate) mod limit;
+pub(crate) mod pace;
 pub(crate) mod retry;
 pub(crate) mod window;
 

@@ -261,7 +261,7 @@ impl Upstream {
                         format!("as many requests as the limit of `{name}` allows are open and queued")
                     }
                     Full::Deadline => {
-                        format!("a place toward `{name}` would come free only after the deadline")
+                        format!("as slowly as `{name}` answers now, it would answer only after the deadline")
                     }
                 };
                 let mut ended = Ended::new(Code::Overloaded, detail);
@@ -371,6 +371,15 @@ pub(crate) struct Admitted {
     upstream: Rc<Upstream>,
     timer: Rc<Timer>,
     place: Option<Place>,
+}
+
+impl Admitted {
+    /// The upstream itself began to answer.
+    pub(crate) fn answered(&mut self) {
+        if let Some(place) = &mut self.place {
+            self.upstream.bulkhead.borrow_mut().answered(place, self.timer.now());
+        }
+    }
 }
 
 impl Drop for Admitted {

@@ -1,5 +1,6 @@
 //! The bulkhead of one upstream: so many requests open at once, so many more waiting in order of arrival, the rest
-//! refused at once with a time after which to come again.
+//! refused at once with a time after which to come again. Refused are those, too, whom the upstream could not answer
+//! before their deadline, at the [`Pace`] at which it answers.
 //!
 //! Pure: the shell parks a task per [`Ticket`] and wakes the one that [`Bulkhead`] names. A place passes straight from
 //! whoever leaves to the first that waits, so nobody who comes in between takes it. Cancelling is O(1) and may happen
@@ -10,6 +11,7 @@ use std::time::Duration;
 use weft_model::plan::LimitPlan;
 use weft_stdx::clock::Tick;
 
+use super::pace::Pace;
 use super::window::{WINDOW_S, Window};
 
 /// What callers are told to wait at least and at most.
@@ -35,7 +37,11 @@ pub(crate) struct Key {
 /// An open place. Must be ended by [`Bulkhead::leave`].
 #[derive(Debug)]
 #[must_use = "the place is taken until it is left"]
-pub(crate) struct Place(());
+pub(crate) struct Place {
+    entered: Tick,
+    deadline: Tick,
+    answered: bool,
+}
 
 /// What became of a request to enter.
 #[derive(Debug)]
@@ -58,7 +64,7 @@ pub(crate) enum Entry {
 pub(crate) enum Full {
     /// The queue is at its limit.
     Queue,
-    /// Those in front will take longer than its deadline allows.
+    /// Those in front will take longer than its deadline allows: until a place is free, or until its answer.
     Deadline,
 }
 
@@ -76,6 +82,9 @@ pub(crate) struct Bulkhead {
     nodes: Vec<Node>,
     /// Places left.
     left: Window,
+    /// Those with a place or a ticket whose answer has not begun.
+    unanswered: u32,
+    pace: Pace,
 }
 
 /// A ticket's state in a doubly linked list over a slab, so that leaving from the middle costs nothing and nothing
@@ -84,6 +93,7 @@ pub(crate) struct Bulkhead {
 struct Node {
     generation: u32,
     state: Waiting,
+    entered: Tick,
     deadline: Tick,
     before: u32,
     after: u32,
@@ -111,14 +121,20 @@ impl Bulkhead {
             free: NIL,
             nodes: Vec::new(),
             left: Window::default(),
+            unanswered: 0,
+            pace: Pace::default(),
         }
     }
 
     /// Asks for a place for a request that must be over by `deadline`.
     pub(crate) fn enter(&mut self, now: Tick, deadline: Tick) -> Entry {
+        if let Some(wait) = self.pace.too_long(now, now.until(deadline), self.unanswered) {
+            return Entry::Refused { retry_after: retry_after(wait), why: Full::Deadline };
+        }
         if self.open < self.open_max {
             self.open += 1;
-            return Entry::Open(Place(()));
+            self.unanswered += 1;
+            return Entry::Open(Place { entered: now, deadline, answered: false });
         }
         let wait = self.expected_wait(now, self.queued + 1);
         let why = if self.queued >= self.queued_max {
@@ -126,11 +142,18 @@ impl Bulkhead {
         } else if now + wait.unwrap_or_default() >= deadline {
             Full::Deadline
         } else {
-            return Entry::Queued(self.push(deadline));
+            self.unanswered += 1;
+            return Entry::Queued(self.push(now, deadline));
         };
-        let wait_s = wait.map_or(0, |wait| wait.as_secs() + 1);
-        let wait_s = wait_s.clamp(*RETRY_AFTER_S.start(), *RETRY_AFTER_S.end());
-        Entry::Refused { retry_after: Duration::from_secs(wait_s), why }
+        Entry::Refused { retry_after: retry_after(wait.unwrap_or_default()), why }
+    }
+
+    /// The upstream began to answer: what still holds the place stands in nobody's way.
+    pub(crate) fn answered(&mut self, place: &mut Place, now: Tick) {
+        if !std::mem::replace(&mut place.answered, true) {
+            self.unanswered -= 1;
+            self.pace.answered(now, now.since(place.entered));
+        }
     }
 
     /// Trades a ticket whose turn has come for its place; gives the ticket back if it has not.
@@ -141,15 +164,21 @@ impl Bulkhead {
         if self.nodes[ticket.0.index as usize].state != Waiting::Given {
             return Err(ticket);
         }
+        let Node { entered, deadline, .. } = self.nodes[ticket.0.index as usize];
         self.recycle(ticket.0.index);
-        Ok(Place(()))
+        Ok(Place { entered, deadline, answered: false })
     }
 
     /// Gives a place back. If it passes to a ticket, that is the one to wake.
     #[must_use = "the ticket that it names must be woken"]
     #[expect(clippy::needless_pass_by_value, reason = "it ends here, and can be given back only once")]
     pub(crate) fn leave(&mut self, place: Place, now: Tick) -> Option<Key> {
-        let Place(()) = place;
+        if !place.answered {
+            self.unanswered -= 1;
+            if now >= place.deadline {
+                self.pace.late(now);
+            }
+        }
         self.left.add(now, [1, 0]);
         self.pass_on(now)
     }
@@ -165,6 +194,7 @@ impl Bulkhead {
             self.unlink(index);
         }
         self.recycle(index);
+        self.unanswered -= 1;
         if state == Waiting::Given { self.pass_on(now) } else { None }
     }
 
@@ -227,9 +257,9 @@ impl Bulkhead {
         known.then(|| Duration::from_secs(u64::from(WINDOW_S)) * nth / left)
     }
 
-    fn push(&mut self, deadline: Tick) -> Ticket {
-        let node =
-            |generation| Node { generation, state: Waiting::InLine, deadline, before: self.tail, after: NIL };
+    fn push(&mut self, now: Tick, deadline: Tick) -> Ticket {
+        let (state, before) = (Waiting::InLine, self.tail);
+        let node = |generation| Node { generation, state, entered: now, deadline, before, after: NIL };
         let index = if self.free == NIL {
             self.nodes.push(node(0));
             (self.nodes.len() - 1) as u32
@@ -269,6 +299,12 @@ impl Bulkhead {
         node.after = self.free;
         self.free = index;
     }
+}
+
+/// Whole seconds, neither so few that all come back at once nor so many that nobody does.
+fn retry_after(wait: Duration) -> Duration {
+    let wait_s = if wait.is_zero() { 0 } else { wait.as_secs() + 1 };
+    Duration::from_secs(wait_s.clamp(*RETRY_AFTER_S.start(), *RETRY_AFTER_S.end()))
 }
 
 impl Ticket {

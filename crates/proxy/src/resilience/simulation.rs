@@ -5,6 +5,7 @@
 //! promises. A failure prints its seed; `WEFT_SIM_SEED=n cargo test -p weft-proxy simulation` runs that one alone,
 //! `WEFT_SIM_SEEDS=n` as many as wanted.
 
+mod overload;
 mod world;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Two counters over the last ten seconds, in ten buckets of one second: O(1) memory, amortised O(1) time.
 //!
 //! The window holds the running second and the nine before it, so it spans nine to ten seconds. Budget, breaker and
-//! limit count with it.
+//! limit and pace count with it.
 
 use weft_stdx::clock::Tick;
 
@@ -37,6 +37,12 @@ impl Window {
     pub(crate) fn sums(&mut self, now: Tick) -> [u32; 2] {
         self.advance(now);
         self.sums
+    }
+
+    /// The largest first count of one second.
+    pub(crate) fn best_second(&mut self, now: Tick) -> u32 {
+        self.advance(now);
+        self.buckets.iter().map(|bucket| bucket[0]).max().unwrap_or(0)
     }
 
     /// Forgets all.

@@ -31,7 +31,7 @@ use crate::stage::transform;
 use crate::upstream::balance::{Ask, hash_key};
 use crate::upstream::pool::{Endpoint, Http1Client};
 use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
-use crate::upstream::{ABSENCE_MAX, InFlight};
+use crate::upstream::{ABSENCE_MAX, Admitted, InFlight};
 use crate::worker::{Callee, CalleeKind, Worker};
 
 /// Interim heads that are passed on; who sends more of them means no answer.
@@ -91,8 +91,8 @@ async fn admitted(
     record: &mut Record,
 ) -> Result<Fate, Ended> {
     let upstream = &job.callee.upstream;
-    let _place = upstream.admit(&job.worker.timer, job.limits.head.at()).await?;
-    let mut attempts = Attempts::new(job, request);
+    let place = upstream.admit(&job.worker.timer, job.limits.head.at()).await?;
+    let mut attempts = Attempts::new(job, request, place);
     transform::depart(job.route, job.callee, request.head)
         .map_err(|error| Ended::new(Code::BadPath, error.to_string()))?;
     upstream.budget.borrow_mut().count_request(job.worker.timer.recent());
@@ -145,6 +145,8 @@ struct Attempts {
     progress: Progress,
     /// Until when it waits for somebody behind the sidecars of its callee, once it has met nobody there.
     patience: Tick,
+    /// Among the requests toward the upstream, until the last attempt has ended.
+    place: Admitted,
 }
 
 /// An attempt that came to nothing, before anything of it was passed on.
@@ -155,7 +157,7 @@ struct Failure {
 }
 
 impl Attempts {
-    fn new(job: &Job<'_>, request: &Request<'_>) -> Self {
+    fn new(job: &Job<'_>, request: &Request<'_>, place: Admitted) -> Self {
         let plan = &job.callee.plan;
         let head = &*request.head;
         let idempotent = retry::is_idempotent(head.method_str().as_bytes())
@@ -177,6 +179,7 @@ impl Attempts {
             in_http2: false,
             progress: Progress::default(),
             patience: Tick::NEVER,
+            place,
         }
     }
 
@@ -539,6 +542,9 @@ impl One<'_, '_, '_, '_> {
             } else if self.attempts.awaits_service(self.job, endpoint) {
                 return Carried::Deserted;
             }
+        }
+        if ended_by.is_none() {
+            self.attempts.place.answered();
         }
         if let Some(wait) = self.attempts.decide(self.job, outcome, hint_of(&head, worker)) {
             return Carried::Again(wait);
