@@ -4,6 +4,7 @@ mod bench;
 mod bless;
 mod ci;
 mod errors;
+mod pressure;
 mod servers;
 mod shell;
 mod slow;
@@ -33,6 +34,10 @@ usage: cargo xtask COMMAND
   differ [--mutations N | --seed S]
                            compare with nginx, HAProxy and Node what they read of what is forwarded, for N requests
                            made at random (default 5000) beside the ones that are kept; or for one seed of those
+  soak [--minutes N]       long load while everything changes: nothing may grow (default 10)
+  kills [--seconds N] [--seed N]
+                           processes killed at random under load (default 120 s)
+  overload                 three times what a service can do
   bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it";
 
 /// Exit status for a command line that makes no sense.
@@ -77,6 +82,10 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["differ"] => slow::differ(shell, slow::Seeds::Many(slow::SEEDS))?,
         ["differ", "--mutations", count] => slow::differ(shell, slow::Seeds::Many(number(count)?))?,
         ["differ", "--seed", seed] => slow::differ(shell, slow::Seeds::One(number(seed)?))?,
+        ["soak"] => pressure::soak(shell, pressure::SOAK_MINUTES)?,
+        ["soak", "--minutes", minutes] => pressure::soak(shell, number(minutes)?)?,
+        ["kills", words @ ..] => pressure::kills(shell, words)?,
+        ["overload"] => pressure::overload(shell)?,
         ["bench", words @ ..] => bench::bench(shell, words)?,
         _ => return Ok(false),
     }

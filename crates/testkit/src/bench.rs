@@ -9,10 +9,12 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -22,6 +24,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 pub const SMALL_BYTES: usize = 200;
 /// Bytes of the body where the path holds `large`.
 pub const LARGE_BYTES: usize = 1024 * 1024;
+
+/// Requests for `/busy/MS` that are worked on at once, each for so many milliseconds; others wait for their turn. So a
+/// service has a capacity that does not depend on the machine.
+pub const WORK_PLACES: usize = 8;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -79,6 +85,8 @@ async fn each_connection<F: Future<Output = ()> + 'static>(
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
+    /// What can be worked on at once of the requests for `/busy/MS`.
+    places: Semaphore,
 }
 
 impl Answers {
@@ -91,7 +99,7 @@ impl Answers {
             bytes.resize(bytes.len() + body_bytes, b'x');
             bytes
         };
-        Self { small: answer(SMALL_BYTES), large: answer(LARGE_BYTES) }
+        Self { small: answer(SMALL_BYTES), large: answer(LARGE_BYTES), places: Semaphore::new(WORK_PLACES) }
     }
 
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
@@ -115,6 +123,10 @@ impl Answers {
                 body_left = content_length(head);
                 taken += head.len();
                 let large = memmem::find(head, b"large ").is_some();
+                if let Some(at) = memmem::find(head, b"/busy/") {
+                    let _place = self.places.acquire().await.map_err(io::Error::other)?;
+                    tokio::time::sleep(Duration::from_millis(number(&head[at + 6..]) as u64)).await;
+                }
                 stream.write_all(if large { &self.large } else { &self.small }).await?;
             }
             buf.drain(..taken);
@@ -131,7 +143,11 @@ fn content_length(head: &[u8]) -> usize {
     let names = [b"content-length: ", b"Content-Length: "];
     let found = names.iter().find_map(|name| Some(memmem::find(head, *name)? + name.len()));
     let Some(start) = found else { return 0 };
-    let digits = head[start..].iter().take_while(|byte| byte.is_ascii_digit());
+    number(&head[start..])
+}
+
+fn number(text: &[u8]) -> usize {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |length: usize, digit| length.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
 }
 

@@ -7,6 +7,7 @@
 //! - [`System`]: a running system, from `weft up` to its end
 //! - [`http`]: a blocking client that can also send what is wrong
 //! - [`load`]: steady requests while something is broken
+//! - [`offer`]: so many requests a second, whether or not they are answered
 //! - [`bench`]: what a measured proxy stands between, as the executable `testkit-bench`
 //! - [`service`]: the small services behind the manifest's `run`, as the executable `testkit-service`
 //!
@@ -15,6 +16,7 @@
 pub mod bench;
 pub mod http;
 pub mod load;
+pub mod offer;
 pub mod ports;
 pub mod processes;
 pub mod service;

@@ -180,6 +180,11 @@ impl System {
         }
     }
 
+    /// All that it said so far.
+    pub fn said(&self) -> Vec<Value> {
+        self.heard.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Replaces the manifest while the system runs.
     ///
     /// # Panics

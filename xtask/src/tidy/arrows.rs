@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 
 /// Heavy or consequential crates, and the only ones of ours that may use them.
 const KEPT_IN: [(&str, &[&str]); 6] = [
-    ("h2", &["weft-proxy"]),
+    ("h2", &["weft-proxy", "weft-testkit"]),
     ("hyper", &["weft-control", "shop"]),
     ("rcgen", &["weft-trust", "weft-control"]),
     ("anyhow", &["weft", "xtask", "shop"]),

@@ -1,7 +1,8 @@
 //! A small service for the `run` of a manifest in a test: listens on `PORT`, calls others by `<CALLEE>_URL`.
 //!
 //! `testkit-service [NAME]` speaks HTTP/1.1 (what it answers: `weft_testkit::service`), `testkit-service tcp` sends back
-//! what it gets, `testkit-service crash` ends at once.
+//! what it gets, `testkit-service fast` answers HTTP/1.1, HTTP/2 and gRPC at the least cost (`weft_testkit::bench`),
+//! `testkit-service crash` ends at once.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,7 +17,13 @@ fn main() -> ExitCode {
     let (Some(port), true) = (port, word != "crash") else { return ExitCode::FAILURE };
     let served = match word.as_str() {
         "tcp" => service::echo_bytes(port),
+        "fast" => fast(port),
         _ => Service::new(word, variables).serve(port),
     };
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn fast(port: u16) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(weft_testkit::bench::upstream(port))
 }

@@ -1,0 +1,209 @@
+//! Long: seventy percent of what the machine can serve, over HTTP/1.1, HTTP/2 and gRPC, while identities are renewed, the
+//! manifest changes every second, instances come and go, and now and then somebody writes a manifest that is wrong.
+//!
+//! No answer may be unexpected, and nothing may grow: memory by less than 1 MiB in an hour (a regression over the samples
+//! after warming up, told with its error; in ten minutes it can show a leak of some MiB an hour and nothing smaller),
+//! descriptors not at all.
+
+use std::collections::BTreeMap;
+
+use weft_testkit::offer::{Kind, Offer, Running, Speaks};
+use weft_testkit::processes;
+use weft_testkit::{Manifest, until};
+
+use super::*;
+
+const MANIFEST: &str = "
+system: soak
+services:
+  web: { run: \"{service} fast\", health: /healthz, protocol: http, replicas: {web} }
+  rpc: { run: \"{service} fast\", health: tcp, protocol: grpc, replicas: 2 }
+gateway:
+  listen: \"{edge}\"
+  auth: none
+  routes:
+    POST /bench.Echo/**: rpc
+    GET /round/{round}: { respond: { status: 200, body: \"{round}\" } }
+    ANY /**: {to}
+observe: { metrics: \"{metrics}\" }
+";
+
+/// The identities live twice as long as it takes until they are renewed.
+const IDENTITY_LIFE: &str = "60s";
+/// A service is restarted once in so many rounds: most sidecars shall live long enough to show what grows.
+const RESTART_ROUNDS: u64 = 150;
+/// Between two samples of what processes hold.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// Growth that is none, in an hour.
+const SLOPE_KIB_MAX: f64 = 1024.0;
+/// A slope is believed from so many samples on; a test alone has fewer, and looks for answers only.
+const SAMPLES_MIN: usize = 120;
+
+/// What a process held: when, KiB, descriptors.
+type Sample = (f64, f64, usize);
+
+#[test]
+fn nothing_grows_and_no_answer_is_unexpected() {
+    let seconds = setting("WEFT_SOAK_SECONDS", 10);
+    let mut system = System::start(WEFT, &manifest(0, 2, true), &["--identity-lifetime", IDENTITY_LIFE]);
+    system.wait_serving();
+    let per_second = setting("WEFT_SOAK_PER_SECOND", 0);
+    let per_second = if per_second > 0 { per_second } else { capacity(&system) * 7 / 10 };
+    say(&format!("  {seconds} s at {per_second} requests a second"));
+
+    let load = Running::start(offer(&system, per_second));
+    let mut samples: BTreeMap<(String, u32), Vec<Sample>> = BTreeMap::new();
+    let began = Instant::now();
+    let mut round = 0;
+    while began.elapsed() < Duration::from_secs(seconds) {
+        round += 1;
+        // Every seventh is wrong; an instance of `web` comes or goes every four rounds, and now and then all of `rpc` are
+        // replaced.
+        system.rewrite(&manifest(round, if round / 4 % 2 == 0 { 2 } else { 3 }, round % 7 != 0));
+        if round % RESTART_ROUNDS == 5 {
+            let run = system.weft(&["restart", "rpc"]);
+            assert_eq!(run.status, Some(0), "{}{}", run.out, run.err);
+        }
+        pass(SAMPLE);
+        sample(&system, began.elapsed(), &mut samples);
+    }
+    // The last word is a good manifest, and it is taken.
+    system.rewrite(&manifest(0, 2, true));
+    until("the last manifest is taken", || is_whole(&admin(&system, "/v1/status").ok()?, 5).then_some(()));
+    let offered = load.stop();
+    say(&format!("{} reloads\n{}", round, offered.table()));
+    let grown = judge(&samples, Duration::from_secs(seconds));
+    assert!(
+        offered.unusual.is_empty(),
+        "{:?}\n{}",
+        &offered.unusual[..offered.unusual.len().min(10)],
+        offered.table()
+    );
+    assert!(grown.is_empty(), "{grown:?}");
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+/// The manifest of a round; what is wrong in a wrong one is a route to nobody.
+fn manifest(round: u64, web: u32, good: bool) -> Manifest {
+    let to = if good { "web" } else { "nobody" };
+    let text = MANIFEST.replace("{round}", &round.to_string()).replace("{web}", &web.to_string());
+    Manifest::new(&text.replace("{to}", to))
+}
+
+fn offer(system: &System, per_second: u64) -> Offer {
+    let shared = Kind { speaks: Speaks::Http2, ..Kind::get("http2", "/x") };
+    let rpc = Kind { speaks: Speaks::Grpc, method: "POST", ..Kind::get("grpc", "/bench.Echo/Say") };
+    let kinds = vec![Kind::get("http1", "/x"), Kind::get("http1", "/y"), shared, rpc];
+    Offer { to: system.edge, kinds, per_second, open_max: 256, patience: LIMIT }
+}
+
+/// Requests in a second, with as many open as the generator may have: the open system is asked for more than there can be.
+fn capacity(system: &System) -> u64 {
+    let load = Running::start(Offer { open_max: 64, ..offer(system, 100_000) });
+    pass(Duration::from_secs(3));
+    let best = load.stop().good_per_second();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "thousands")]
+    let best = best as u64;
+    best.max(10)
+}
+
+fn sample(system: &System, at: Duration, samples: &mut BTreeMap<(String, u32), Vec<Sample>>) {
+    let mut take = |role: &str, pid: u32| {
+        #[expect(clippy::cast_precision_loss, reason = "memory of one process")]
+        let kib = processes::resident_kib(pid) as f64;
+        if kib > 0.0 {
+            let of_process = samples.entry((role.to_owned(), pid)).or_default();
+            of_process.push((at.as_secs_f64(), kib, processes::descriptors(pid)));
+        }
+    };
+    take("supervisor", system.pid());
+    for process in system.processes(&[]) {
+        let words: Vec<&str> = process.command.split(' ').collect();
+        if let [program, role @ ("control" | "gateway" | "sidecar"), ..] = words[..]
+            && program.ends_with("/weft")
+        {
+            take(role, process.pid);
+        }
+    }
+}
+
+/// A row for each process that lived long enough, and who grew.
+fn judge(samples: &BTreeMap<(String, u32), Vec<Sample>>, ran: Duration) -> Vec<String> {
+    let warm = ran.as_secs_f64() * 0.3;
+    let mut grown = Vec::new();
+    say("  | process | MiB | slope KiB/h | ± | descriptors, median of the first and last third | most |");
+    for ((role, pid), all) in samples {
+        let settled: Vec<Sample> = all.iter().copied().filter(|one| one.0 >= warm).collect();
+        if settled.len() < 3 {
+            continue;
+        }
+        let line = Line::through(&settled);
+        let third = settled.len() / 3;
+        let (early, late) = (median(&settled[..third]), median(&settled[settled.len() - third..]));
+        let most = settled.iter().map(|one| one.2).max().unwrap_or(0);
+        let mib = settled.last().map_or(0.0, |one| one.1 / 1024.0);
+        let (slope, error) = (line.slope * 3600.0, line.error * 3600.0);
+        say(&format!("  | {role} {pid} | {mib:.1} | {slope:.0} | {error:.0} | {early} → {late} | {most} |"));
+        // Ten seconds say nothing about an hour.
+        if settled.len() >= SAMPLES_MIN {
+            // What cannot be told from nothing is no growth: twice the error is 95 %.
+            if slope - 2.0 * error > SLOPE_KIB_MAX {
+                grown.push(format!("{role} {pid}: memory by {slope:.0} ± {error:.0} KiB an hour"));
+            }
+            if late > early + DESCRIPTORS_SLACK {
+                grown.push(format!("{role} {pid}: descriptors from {early} to {late}"));
+            }
+        }
+    }
+    grown
+}
+
+/// Connections of the pools come and go with the instances.
+const DESCRIPTORS_SLACK: usize = 8;
+
+fn median(samples: &[Sample]) -> usize {
+    let mut all: Vec<usize> = samples.iter().map(|one| one.2).collect();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or(0)
+}
+
+/// A line through memory over time, by least squares.
+struct Line {
+    slope: f64,
+    /// Standard error of the slope, as wide as samples that follow each other depend on each other.
+    error: f64,
+}
+
+impl Line {
+    #[expect(clippy::cast_precision_loss, reason = "thousands of samples")]
+    fn through(samples: &[Sample]) -> Self {
+        let count = samples.len() as f64;
+        let (mean_x, mean_y) =
+            samples.iter().fold((0.0, 0.0), |(x, y), one| (x + one.0 / count, y + one.1 / count));
+        let (mut xx, mut xy) = (0.0, 0.0);
+        for (x, y, _) in samples {
+            xx += (x - mean_x).powi(2);
+            xy += (x - mean_x) * (y - mean_y);
+        }
+        let slope = xy / xx;
+        let rest: Vec<f64> = samples.iter().map(|(x, y, _)| y - mean_y - slope * (x - mean_x)).collect();
+        let squares: f64 = rest.iter().map(|rest| rest * rest).sum();
+        let pairs: f64 = rest.windows(2).map(|two| two[0] * two[1]).sum();
+        // First-order autocorrelation: memory moves in steps, so that samples say less than their number.
+        let together = if squares > 0.0 { (pairs / squares).clamp(0.0, 0.99) } else { 0.0 };
+        let wider = ((1.0 + together) / (1.0 - together)).sqrt();
+        Self { slope, error: (squares / (count - 2.0).max(1.0) / xx).sqrt() * wider }
+    }
+}
+
+#[test]
+fn a_slope_is_found_with_its_error() {
+    let noise = [0.0, 40.0, -40.0, 10.0, -10.0];
+    let samples: Vec<Sample> = (0..600_u32)
+        .map(|n| (f64::from(n), 9000.0 + f64::from(n) * 0.5 + noise[n as usize % 5], 10))
+        .collect();
+    let line = Line::through(&samples);
+    assert!((line.slope - 0.5).abs() < 2.0 * line.error + 0.001, "{} ± {}", line.slope, line.error);
+    assert!(line.error < 0.05);
+}

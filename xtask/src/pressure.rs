@@ -1,0 +1,81 @@
+//! `cargo xtask soak`, `cargo xtask kills` and `cargo xtask overload`: the tests of `crates/weft/tests/pressure`, for long, with
+//! the executable as it is shipped. What they mean: `docs/under-pressure.md`.
+
+use anyhow::{bail, ensure};
+
+use crate::number;
+use crate::shell::Shell;
+
+/// How long a soak is, in minutes, where nothing else is said.
+pub(crate) const SOAK_MINUTES: u64 = 10;
+/// How long processes are killed, in seconds.
+const KILL_SECONDS: u64 = 120;
+/// How long a service is overloaded, in seconds, for each of both loads.
+const OVERLOAD_SECONDS: u64 = 60;
+/// Nobody waits longer.
+const MINUTES_MAX: u64 = 24 * 60;
+
+/// Loads a system for so many minutes and sees that nothing grows.
+///
+/// # Errors
+/// An answer was unexpected, or something grew.
+pub(crate) fn soak(shell: &Shell, minutes: u64) -> anyhow::Result<()> {
+    ensure!((1..=MINUTES_MAX).contains(&minutes), "--minutes takes 1 to {MINUTES_MAX}");
+    run(shell, "nothing_grows", &[("WEFT_SOAK_SECONDS", minutes * 60)])
+}
+
+/// Kills processes at random.
+///
+/// # Errors
+/// A request suffered that must not, or something was left behind.
+pub(crate) fn kills(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
+    let (mut settings, mut words) = (vec![("WEFT_KILL_SECONDS", KILL_SECONDS)], words.iter());
+    while let Some(word) = words.next() {
+        let value = words.next().map(|value| number(value)).transpose()?;
+        match (*word, value) {
+            ("--seconds", Some(seconds)) => settings.push(("WEFT_KILL_SECONDS", seconds)),
+            ("--seed", Some(seed)) => settings.push(("WEFT_KILL_SEED", seed)),
+            _ => bail!("`{word}` is not understood: kills [--seconds N] [--seed N]"),
+        }
+    }
+    run(shell, "killed_at_random", &settings)
+}
+
+/// Asks a service for three times what it can do, with the default time limit.
+///
+/// # Errors
+/// It did less than before, or somebody was not answered as promised.
+pub(crate) fn overload(shell: &Shell) -> anyhow::Result<()> {
+    let settings = [
+        ("WEFT_OVERLOAD_SECONDS", OVERLOAD_SECONDS),
+        ("WEFT_OVERLOAD_TIMEOUT_S", 15),
+        ("WEFT_OVERLOAD_PERCENT", 90),
+    ];
+    run(shell, "three_times", &settings)
+}
+
+fn run(shell: &Shell, test: &str, settings: &[(&str, u64)]) -> anyhow::Result<()> {
+    shell.cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "weft-testkit",
+        "--bin",
+        "testkit-service",
+    ])?;
+    let mut command = shell.command("cargo");
+    command.args([
+        "test",
+        "--release",
+        "--locked",
+        "--package",
+        "weft",
+        "--test",
+        "pressure",
+        "--",
+        "--nocapture",
+    ]);
+    command.arg(test).envs(settings.iter().map(|(name, value)| (name, value.to_string())));
+    shell.run(&mut command)
+}
