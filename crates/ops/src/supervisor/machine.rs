@@ -18,6 +18,9 @@ use weft_stdx::rng::Rng;
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause.
 pub const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+/// Longest pause of one of our own roles that was up before: all others miss it, and it is as likely that somebody ended it
+/// as that it fails by itself.
+pub const ROLE_BACKOFF_LONGEST: Duration = Duration::from_secs(1);
 /// A unit that was up for this long starts again with the first pause.
 pub const WELL_AFTER: Duration = Duration::from_secs(30);
 /// Starts in a row that may fail before the unit is given up for its first start.
@@ -495,9 +498,10 @@ fn pause(unit: &Unit, rng: &mut Rng) -> Duration {
     match (unit.spec.kind, unit.failures) {
         // What we build ourselves and was well: it is missed, and the fault is as likely outside (an operator's kill).
         (Kind::Role, 0) if unit.was_up => Duration::ZERO,
-        (_, failures) => {
+        (kind, failures) => {
             let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
-            let longest = BACKOFF_FIRST.checked_mul(factor).unwrap_or(BACKOFF_LONGEST).min(BACKOFF_LONGEST);
+            let most = if kind == Kind::Role && unit.was_up { ROLE_BACKOFF_LONGEST } else { BACKOFF_LONGEST };
+            let longest = BACKOFF_FIRST.checked_mul(factor).unwrap_or(most).min(most);
             // Half fixed, half drawn: services that crashed together do not come back together.
             rng.duration(longest / 2, longest)
         }

@@ -116,6 +116,21 @@ fn a_crashed_role_is_back_at_once_and_only_then_with_a_pause() {
 }
 
 #[test]
+fn a_role_that_is_ended_again_and_again_is_missed_for_a_second_at_most() {
+    let Shop { mut machine, gateway, .. } = served();
+    let mut now = at(100);
+    machine.handle(now, Event::Ended(gateway));
+    for _ in 0..20 {
+        now = now + Duration::from_secs(2);
+        machine.handle(now, Event::Up(gateway));
+        machine.handle(now, Event::Ended(gateway));
+        let until = machine.next_tick().unwrap();
+        assert!(until.since(now) <= ROLE_BACKOFF_LONGEST, "{until:?}");
+        assert_eq!(machine.handle(until, Event::Tick), [Action::Start(gateway)]);
+    }
+}
+
+#[test]
 fn a_role_waits_for_control_before_it_is_started_again() {
     let Shop { mut machine, control, users_sidecar, .. } = served();
     assert_eq!(machine.handle(at(100), Event::Ended(control)), [Action::Start(control)]);
