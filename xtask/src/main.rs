@@ -38,6 +38,7 @@ usage: cargo xtask COMMAND
   kills [--seconds N] [--seed N]
                            processes killed at random under load (default 120 s)
   overload                 three times what a service can do
+  scale                    a thousand routes, a hundred services, ten thousand connections
   bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it";
 
 /// Exit status for a command line that makes no sense.
@@ -86,6 +87,7 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["soak", "--minutes", minutes] => pressure::soak(shell, number(minutes)?)?,
         ["kills", words @ ..] => pressure::kills(shell, words)?,
         ["overload"] => pressure::overload(shell)?,
+        ["scale"] => pressure::scale(shell)?,
         ["bench", words @ ..] => bench::bench(shell, words)?,
         _ => return Ok(false),
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`, `cargo xtask kills` and `cargo xtask overload`: the tests of `crates/weft/tests/pressure`, for long, with
+//! `cargo xtask soak`, `kills`, `overload` and `scale`: the tests of `crates/weft/tests/pressure`, for long, with
 //! the executable as it is shipped. What they mean: `docs/under-pressure.md`.
 
 use anyhow::{bail, ensure};
@@ -52,6 +52,21 @@ pub(crate) fn overload(shell: &Shell) -> anyhow::Result<()> {
         ("WEFT_OVERLOAD_PERCENT", 90),
     ];
     run(shell, "three_times", &settings)
+}
+
+/// Looks whether a request costs more where there are many routes, services and connections.
+///
+/// # Errors
+/// It does.
+pub(crate) fn scale(shell: &Shell) -> anyhow::Result<()> {
+    let settings = [
+        ("WEFT_SCALE_SERVICES", 100),
+        ("WEFT_SCALE_ROUTES", 1_000),
+        ("WEFT_SCALE_CONNECTIONS", 10_000),
+        ("WEFT_SCALE_REQUESTS", 60_000),
+        ("WEFT_SCALE_PERCENT", 130),
+    ];
+    run(shell, "many_routes", &settings)
 }
 
 fn run(shell: &Shell, test: &str, settings: &[(&str, u64)]) -> anyhow::Result<()> {

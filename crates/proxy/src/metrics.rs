@@ -35,6 +35,9 @@ impl Names {
             return *id;
         }
         let name: Arc<str> = if table.names.len() < NAMES_MAX { name.into() } else { "other".into() };
+        if let Some(id) = table.ids.get(&name) {
+            return *id;
+        }
         let id = NameId::try_from(table.names.len()).unwrap_or(NameId::MAX);
         table.names.push(name.clone());
         table.ids.insert(name, id);
@@ -454,6 +457,17 @@ fn seconds(micros: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_without_end_become_one() {
+        let names = Names::default();
+        let known = names.intern("orders");
+        let ids: Vec<NameId> = (0..NAMES_MAX + 10).map(|n| names.intern(&format!("/round/{n}"))).collect();
+        assert_eq!(names.intern("orders"), known);
+        assert_eq!(names.table.lock().unwrap().names.len(), NAMES_MAX + 1);
+        assert_eq!(&*names.get(*ids.last().unwrap()), "other");
+        assert_eq!(ids[ids.len() - 1], ids[ids.len() - 2]);
+    }
 
     #[test]
     fn workers_sum_into_one_series_and_one_histogram() {

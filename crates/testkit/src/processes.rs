@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
+
+/// A tick of `/proc/PID/stat`: a hundredth of a second on every Linux of our kind (`sysconf(_SC_CLK_TCK)`).
+const MS_PER_TICK: u64 = 10;
 
 /// A process that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +70,15 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
 /// Descriptors that a process has open: files, pipes and sockets.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Time on a core that all threads of a process used so far, to ten milliseconds.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // `utime` and `stime` are fields 14 and 15, after the name in parentheses (proc(5)).
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * MS_PER_TICK)
 }
 
 /// Memory of a process that is in use, KiB.

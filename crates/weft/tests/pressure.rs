@@ -8,6 +8,7 @@ mod pressure {
 
     mod kills;
     mod overload;
+    mod scale;
     mod soak;
 
     use std::time::{Duration, Instant};
