@@ -142,7 +142,10 @@ impl Enrolment {
             return Err(EnrolError::Revoked(placement.id.to_string()));
         }
         if !self.instances.contains_key(&placement.instance) && self.instances.len() >= INSTANCES_MAX {
-            return Err(EnrolError::RegistryFull);
+            self.forget_old(now);
+            if self.instances.len() >= INSTANCES_MAX {
+                return Err(EnrolError::RegistryFull);
+            }
         }
         let issued = authority.issue_for(&key, &placement.id, lifetime, now)?;
         let certificates = self.taken_over(&placement, now)?;
@@ -265,6 +268,15 @@ impl Enrolment {
         for enrolled in self.instances.values_mut() {
             enrolled.certificates.retain(|certificate| certificate.not_after_unix_s >= unix_s(now));
         }
+    }
+
+    /// Makes room: forgets instances none of whose certificates counts any more. Every new copy of a service has a name of
+    /// its own, so most of them are gone; whoever is not gone enrols anew.
+    fn forget_old(&mut self, now: SystemTime) {
+        let now = unix_s(now);
+        self.instances.retain(|_, enrolled| {
+            enrolled.certificates.iter().any(|certificate| certificate.not_after_unix_s >= now)
+        });
     }
 
     /// Certificates that still count when an instance comes back. Where its name now stands for another service,

@@ -265,6 +265,28 @@ fn the_list_forgets_what_ran_out_and_the_registry_does_not_grow() {
 }
 
 #[test]
+fn a_full_registry_forgets_those_whose_certificates_ran_out() {
+    let mut desk = Desk::new();
+    let mine = key();
+    let token = desk.mint("orders", "orders-0");
+    desk.enrol(&token, &mine).unwrap();
+    let old = desk.enrolment.instance("orders-0").unwrap().clone();
+    for n in 1..INSTANCES_MAX {
+        desk.enrolment.instances.insert(format!("orders-{n}"), old.clone());
+    }
+    let token = desk.mint("orders", "orders-new");
+    assert!(
+        matches!(desk.enrol(&token, &mine), Err(EnrolError::RegistryFull)),
+        "all of them may still be there"
+    );
+    desk.world.hand.advance(HOUR * 48);
+    let token = desk.mint("orders", "orders-new");
+    desk.enrol(&token, &mine).unwrap();
+    let names: Vec<&str> = desk.enrolment.instances().map(|(name, _)| name).collect();
+    assert_eq!(names, ["orders-new"]);
+}
+
+#[test]
 fn the_state_survives_a_restart() {
     let mut desk = Desk::new();
     let mine = key();

@@ -118,11 +118,11 @@ fn pid(system: &System, role: &str) -> u32 {
     found.expect("the role runs").pid
 }
 
-/// CPU of the gateway for each of so many requests, to sixteen of the routes.
+/// CPU of the gateway for each of so many requests, to the last routes of the service that runs.
 fn cost(system: &System, gateway: u32, size: Size, requests: u64) -> Duration {
-    let asked =
-        (0..16).map(|n| Kind::get("one", &format!("/api/v{}/things/7", size.routes - 1 - n % size.routes)));
-    let kinds = asked.collect();
+    let routes = (size.routes / size.services).max(1);
+    let asked = (0..routes.min(16)).map(|n| (routes - 1 - n) * size.services);
+    let kinds = asked.map(|n| Kind::get("one", &format!("/api/v{n}/things/7"))).collect();
     let before = processes::cpu(gateway);
     let offer = Offer { to: system.edge, kinds, per_second: 50_000, open_max: 64, patience: LIMIT };
     let load = Running::start(offer);
