@@ -1,7 +1,8 @@
 //! Bytes of requests and what the edge says of them, named by the section of the RFC that they are about.
 //!
-//! Data alone, because three tests read it: the codec's own (`src/connection/http1/tests/requests.rs`), the one that sends
-//! every row to a real gateway and a real sidecar (`tests/mesh/bytes.rs`), and the comparison with other servers.
+//! Data alone, because two tests read it: the codec's own (`src/connection/http1/tests/requests.rs`), which holds every row
+//! to its verdict however it is cut, and `tests/mesh/differential.rs`, which sends every row to a real edge and a real
+//! sidecar: gateway and sidecar run the same code, and what is refused here is refused by both, with the same status.
 
 /// A row: a name (`RFC-section/what`), bytes, the verdict in words.
 pub(crate) type Row = (&'static str, &'static [u8], &'static str);
