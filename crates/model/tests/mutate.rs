@@ -211,3 +211,21 @@ fn what_is_hostile_ends_soon() {
         try_one(&bytes, b"");
     }
 }
+
+/// The inputs that the fuzzer kept, in every run. A NUL byte parts the main file from an overlay, as in
+/// `fuzz/fuzz_targets/manifest.rs`.
+#[test]
+fn the_kept_manifests_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/manifest");
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        let mut parts = bytes.split(|byte| *byte == 0);
+        let (main, overlay) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let result = catch_unwind(AssertUnwindSafe(|| try_one(main, overlay)));
+        assert!(result.is_ok(), "{}", path.display());
+        files += 1;
+    }
+    assert!(files >= 20, "{files} files");
+}
