@@ -299,8 +299,9 @@ fn no_leak(before: &BTreeMap<String, (u32, Held)>, after: &BTreeMap<String, (u32
     }
 }
 
-/// Connections that requests left open for the next ones.
-const KEPT: usize = 32;
+/// Connections that requests left open for the next ones: as many as were open at once, when a service came back after some
+/// seconds to all that waited for it.
+const KEPT: usize = 300;
 /// What a process may have grown by in all, whatever came; what grows with each kill is seen over many.
 const GROWTH_KIB: u64 = 8 * 1024;
 
