@@ -404,6 +404,11 @@ impl Head {
         self.fields.push(Field { known, name, value });
     }
 
+    /// All bytes that fields lie in, and others that lie between them.
+    pub(crate) fn text_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The path as bytes: the writer has no use for text.
     pub(crate) fn path_bytes(&self) -> &[u8] {
         self.text(self.path)

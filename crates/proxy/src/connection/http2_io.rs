@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::body::{BodyError, BodyLength, Piece};
-use crate::head::{Head, HeadError, Known, Method, PathRefusal, Scheme, Version};
+use crate::head::{FieldRef, Head, HeadError, Known, Method, PathRefusal, Scheme, Version};
 
 /// Reads DATA frames and trailers.
 pub(crate) struct Http2Reader {
@@ -175,15 +176,30 @@ fn fields_of(head: &Head) -> HeaderMap {
 }
 
 fn append_fields(fields: &mut HeaderMap, head: &Head) {
+    // One copy that all values share, in place of one each.
+    let text = Bytes::copy_from_slice(head.text_bytes());
+    fields.reserve(head.len());
     for field in head.iter() {
         // Framing and connection fields are this wire's own (RFC 9113, 8.2.2); a head has `te` only as `trailers`.
         if field.known.is_hop_by_hop() && field.known != Known::Te {
             continue;
         }
         // A head holds only tokens and values without control bytes, so neither can fail.
-        let Ok(name) = HeaderName::from_bytes(field.name) else { continue };
-        let Ok(value) = HeaderValue::from_bytes(field.value) else { continue };
+        let Some(name) = name_of(&field) else { continue };
+        let start = field.value.as_ptr().addr() - head.text_bytes().as_ptr().addr();
+        let value = text.slice(start..start + field.value.len());
+        let Ok(value) = HeaderValue::from_maybe_shared(value) else { continue };
         fields.append(name, value);
+    }
+}
+
+/// The name in the type of the h2 crate; of a known name without looking at its text.
+fn name_of(field: &FieldRef<'_>) -> Option<HeaderName> {
+    static NAMES: LazyLock<Vec<HeaderName>> =
+        LazyLock::new(|| Known::all().map(|known| HeaderName::from_static(known.as_str())).collect());
+    match field.known {
+        Known::Other => HeaderName::from_bytes(field.name).ok(),
+        known => NAMES.get(known as usize - 1).cloned(),
     }
 }
 

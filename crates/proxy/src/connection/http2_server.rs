@@ -87,10 +87,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             Some(Ok((request, respond))) => {
                 let (worker, conn, open) = (Rc::clone(worker), Rc::clone(conn), Rc::clone(&open));
                 open.set(open.get() + 1);
-                tokio::task::spawn_local(async move {
+                // Boxed, so that the runtime moves a pointer and not the room for an exchange.
+                tokio::task::spawn_local(Box::pin(async move {
                     stream_of(&worker, &conn, request, respond).await;
                     open.set(open.get() - 1);
-                });
+                }));
             }
             Some(Err(error)) => {
                 if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) {

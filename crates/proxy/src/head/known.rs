@@ -130,6 +130,11 @@ known_names! {
 }
 
 impl Known {
+    /// All names but [`Known::Other`], in the order of their numbers, which begin at 1.
+    pub fn all() -> impl Iterator<Item = Known> {
+        IDS.iter().copied().skip(1)
+    }
+
     /// The name, lower-case; empty for [`Known::Other`].
     pub fn as_str(self) -> &'static str {
         NAMES[self as usize]
@@ -302,9 +307,3 @@ static TABLE: [u8; SLOTS] = {
     }
     table
 };
-
-/// All names, in the order of their numbers.
-#[cfg(test)]
-pub(super) fn all() -> impl Iterator<Item = Known> {
-    IDS.iter().copied().skip(1)
-}

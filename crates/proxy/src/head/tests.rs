@@ -119,7 +119,7 @@ fn a_canonical_path_stays_as_it_is() {
 fn every_known_name_is_found_in_any_case() {
     let mut names = 0;
     // Names are found through themselves: a name that hides another in the table would come back as the other.
-    for (id, name) in (1_u8..).zip(known::all()) {
+    for (id, name) in (1_u8..).zip(Known::all()) {
         assert_eq!(Known::from_bytes(name.as_str().as_bytes()), name);
         assert_eq!(Known::from_bytes(name.as_str().to_ascii_uppercase().as_bytes()), name);
         assert_eq!(name as u8, id);
@@ -127,7 +127,7 @@ fn every_known_name_is_found_in_any_case() {
     }
     assert!(names > 90);
     // Any one byte changed, the case aside, makes another name: also where the change is the case's own bit.
-    for name in known::all() {
+    for name in Known::all() {
         let text = name.as_str().as_bytes();
         for at in 0..text.len() {
             for byte in 0..=255_u8 {
