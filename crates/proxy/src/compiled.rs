@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use weft_model::pattern::{EndpointPattern, PathPattern, Segment, method_covers};
 use weft_model::plan::{
-    ActionPlan, AllowPlan, FieldMatch, GatewayPlan, OperationPlan, PLAN_FORMAT, Plan, RolePlan, RoutePlan,
-    SidecarPlan,
+    ActionPlan, AllowPlan, FieldMatch, GatewayPlan, OperationPlan, PLAN_FORMAT, Plan, Reach, RolePlan,
+    RoutePlan, SidecarPlan,
 };
 use weft_model::route_order;
 
@@ -37,6 +37,9 @@ pub enum PlanRefused {
         /// The name.
         name: String,
     },
+    /// The system's root certificates cannot be used.
+    #[error("cannot set up TLS toward the outside: {0}")]
+    Tls(String),
     /// An address that cannot be understood.
     #[error("`{0}` is not an address")]
     Address(String),
@@ -92,6 +95,11 @@ pub(crate) struct CompiledSidecar {
 }
 
 impl Compiled {
+    /// Whether a callee is a service of others that is reached by TLS.
+    pub(crate) fn calls_outside_by_tls(&self) -> bool {
+        self.plan.upstreams.iter().any(|upstream| matches!(upstream.reach, Reach::Url { tls: true, .. }))
+    }
+
     /// Makes a plan ready.
     ///
     /// # Errors

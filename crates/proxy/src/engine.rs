@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -110,9 +110,6 @@ pub enum StartError {
     /// A thread or a runtime could not be made, or a socket not be taken over.
     #[error("cannot start the worker threads: {0}")]
     Io(#[from] io::Error),
-    /// The system's root certificates cannot be used.
-    #[error("cannot set up TLS toward the outside: {0}")]
-    Tls(#[from] weft_trust::edge::EdgeError),
 }
 
 impl Engine {
@@ -121,17 +118,13 @@ impl Engine {
     /// # Errors
     /// See [`StartError`].
     pub fn start(config: Config) -> Result<Engine, StartError> {
-        let roots = rustls_native_certs::load_native_certs().certs;
-        let outside = |alpn: &[u8]| {
-            weft_trust::edge::upstream_tls(roots.iter().map(|root| root.as_ref()), &[alpn], &config.clock)
-        };
         let shared = Arc::new(Shared {
             names: Names::default(),
             clock: config.clock.clone(),
             mesh: ArcSwapOption::empty(),
             mesh_server: ArcSwapOption::empty(),
             edge_tls: ArcSwapOption::empty(),
-            outside: OutsideTls { http1: outside(connect::HTTP1)?, http2: outside(connect::HTTP2)? },
+            outside: OnceLock::new(),
             service_port: config.service_port,
             peers: config.peers,
             spans: config.spans,
@@ -193,6 +186,11 @@ impl Engine {
             return Err(PlanRefused::Role { found: who, expected: expected.clone() });
         }
         let compiled = Arc::new(Compiled::new(plan, &self.inner.shared.names)?);
+        if compiled.calls_outside_by_tls() && self.inner.shared.outside.get().is_none() {
+            let outside = outside_tls(&self.inner.shared.clock)?;
+            // Plans come one at a time: the lock above is held.
+            let _ = self.inner.shared.outside.set(outside);
+        }
         *expected = Some(who);
         self.inner.istio_names.store(compiled.plan.observe.istio_names, Ordering::Relaxed);
         self.tell(|| Command::Plan(Arc::clone(&compiled)));
@@ -292,6 +290,17 @@ fn spread(listeners: Vec<Listener>, threads: usize) -> io::Result<Vec<Vec<(Entry
         }
     }
     Ok(workers)
+}
+
+/// TLS toward the services of others, by the system's root certificates. They are some hundred files: read when a plan first
+/// calls such a service, and not by every sidecar at its start.
+fn outside_tls(clock: &Clock) -> Result<OutsideTls, PlanRefused> {
+    let roots = rustls_native_certs::load_native_certs().certs;
+    let over = |alpn: &[u8]| {
+        weft_trust::edge::upstream_tls(roots.iter().map(|root| root.as_ref()), &[alpn], clock)
+            .map_err(|error| PlanRefused::Tls(error.to_string()))
+    };
+    Ok(OutsideTls { http1: over(connect::HTTP1)?, http2: over(connect::HTTP2)? })
 }
 
 fn entry(kind: &ListenerKind) -> Entry {

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -46,7 +46,8 @@ pub(crate) struct Shared {
     /// What the mesh port accepts with; always made of `mesh`.
     pub(crate) mesh_server: ArcSwapOption<rustls::ServerConfig>,
     pub(crate) edge_tls: ArcSwapOption<rustls::ServerConfig>,
-    pub(crate) outside: OutsideTls,
+    /// Set before a plan that needs it is in force.
+    pub(crate) outside: OnceLock<OutsideTls>,
     /// Port of the local service, on loopback.
     pub(crate) service_port: Option<u16>,
     /// Whose processes may use the local listeners.
@@ -199,9 +200,9 @@ impl Worker {
         self.shared.mesh_server.load_full()
     }
 
-    pub(crate) fn outside_tls(&self, alpn: &[u8]) -> Arc<rustls::ClientConfig> {
-        let outside = &self.shared.outside;
-        Arc::clone(if alpn == connect::HTTP2 { &outside.http2 } else { &outside.http1 })
+    pub(crate) fn outside_tls(&self, alpn: &[u8]) -> Option<Arc<rustls::ClientConfig>> {
+        let outside = self.shared.outside.get()?;
+        Some(Arc::clone(if alpn == connect::HTTP2 { &outside.http2 } else { &outside.http1 }))
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -62,7 +62,7 @@ async fn open(worker: &Worker, endpoint: &Endpoint, alpn: &'static [u8]) -> Resu
             let mesh = worker.mesh().ok_or(Code::NotReady)?;
             (mesh.client_for(callee, &[alpn]), mesh_server_name())
         }
-        Target::Tls(name) => (worker.outside_tls(alpn), name.clone()),
+        Target::Tls(name) => (worker.outside_tls(alpn).ok_or(Code::NotReady)?, name.clone()),
     };
     let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|error| tls_code(&error))?;
     Ok(Stream::from(TlsStream::from(tls)))
