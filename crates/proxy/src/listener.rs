@@ -1,14 +1,18 @@
 //! Accepting: limits and proofs before any request is read, then the protocol that the connection speaks.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server};
 use weft_model::code::Code;
 use weft_model::plan::Protocol;
+use weft_stdx::clock::Tick;
 use weft_trust::mesh::peer_identity;
 use weft_trust::peer::Owner;
 
@@ -111,6 +115,7 @@ fn turn_away(worker: &Worker, socket: &TcpStream, why: &str) {
     let _ = socket.try_write(&out);
 }
 
+/// What is large and not the waiting of an HTTP/1.1 connection is boxed: ten thousand of those are what a gateway mostly holds.
 async fn serve(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: SocketAddr) {
     // A socket that refuses the options works all the same.
     let _ = socket.set_nodelay(true);
@@ -129,19 +134,30 @@ async fn edge(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
         return plain(worker, &conn, socket).await;
     };
     let until = worker.timer.now() + worker.limits().handshake_timeout;
-    let shaken = worker.timer.limit(until, TlsAcceptor::from(config).accept(socket)).await;
+    let shaken = Box::pin(shake(worker, config, socket, until)).await;
     let Some(Ok(tls)) = shaken else {
         worker.stats.borrow_mut().add(Meter::Rejected("tls_handshake"), 1);
         return;
     };
     let http2 = tls.get_ref().1.alpn_protocol() == Some(connect::HTTP2);
     let conn = Rc::new(Conn::new(Entry::Edge, peer, None, true));
-    let stream = Stream::from(TlsStream::from(tls));
+    let stream = Stream::from(TlsStream::from(*tls));
     if http2 {
-        http2_server::serve(worker, &conn, stream).await;
+        Box::pin(http2_server::serve(worker, &conn, stream)).await;
     } else {
         http1_server::serve(worker, &conn, stream, Buffer::default()).await;
     }
+}
+
+/// The handshake, apart from what follows it: it takes more room, and is over soon. `None` if it took too long.
+async fn shake(
+    worker: &Worker,
+    config: Arc<ServerConfig>,
+    socket: TcpStream,
+    until: Tick,
+) -> Option<io::Result<Box<server::TlsStream<TcpStream>>>> {
+    let shaken = worker.timer.limit(until, TlsAcceptor::from(config).accept(socket)).await;
+    shaken.map(|shaken| shaken.map(Box::new))
 }
 
 /// Without TLS the first bytes say which HTTP it is.
@@ -162,7 +178,7 @@ async fn plain(worker: &Rc<Worker>, conn: &Rc<Conn>, socket: TcpStream) {
         return;
     };
     if http2 {
-        http2_server::serve(worker, conn, Stream::from(socket)).await;
+        Box::pin(http2_server::serve(worker, conn, Stream::from(socket))).await;
     } else {
         http1_server::serve(worker, conn, Stream::from(socket), Buffer::default()).await;
     }
@@ -196,11 +212,12 @@ async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
         Some(Ok(1)) => {
             worker.stats.borrow_mut().add(Meter::Rejected("plain"), 1);
             let conn = Rc::new(Conn::new(Entry::Inbound, peer, None, false));
-            return refuse(worker, &conn, &Stream::from(socket), &Code::PlainConnection.into()).await;
+            let stream = Stream::from(socket);
+            return Box::pin(refuse(worker, &conn, &stream, &Code::PlainConnection.into())).await;
         }
         _ => return,
     }
-    let shaken = worker.timer.limit(until, TlsAcceptor::from(config).accept(socket)).await;
+    let shaken = Box::pin(shake(worker, config, socket, until)).await;
     let Some(Ok(tls)) = shaken else {
         worker.stats.borrow_mut().add(Meter::Rejected("mesh_handshake"), 1);
         if let Some(Err(error)) = shaken {
@@ -214,15 +231,15 @@ async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     };
     let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     let conn = Rc::new(Conn::new(Entry::Inbound, peer, Some(identity.clone()), true));
-    let stream = Stream::from(TlsStream::from(tls));
+    let stream = Stream::from(TlsStream::from(*tls));
     tokio::select! {
         () = worker.until_revoked(Some(&identity)) => {
             worker.stats.borrow_mut().add(Meter::Rejected("revoked"), 1);
         }
         () = async {
             match alpn.as_deref() {
-                Some(connect::TCP) => tcp::inbound(worker, &conn, stream).await,
-                Some(connect::HTTP2) => http2_server::serve(worker, &conn, stream).await,
+                Some(connect::TCP) => Box::pin(tcp::inbound(worker, &conn, stream)).await,
+                Some(connect::HTTP2) => Box::pin(http2_server::serve(worker, &conn, stream)).await,
                 _ => http1_server::serve(worker, &conn, stream, Buffer::default()).await,
             }
         } => {}
@@ -239,14 +256,15 @@ async fn local(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: Socke
         worker.stats.borrow_mut().add(Meter::Rejected("peer_not_owner"), 1);
         tracing::warn!(listener = conn.entry.label(), %peer, %why, "{}", Code::PeerNotOwner.summary());
         let ended = Ended::new(Code::PeerNotOwner, why);
-        return refuse(worker, &conn, &Stream::from(socket), &ended).await;
+        let stream = Stream::from(socket);
+        return Box::pin(refuse(worker, &conn, &stream, &ended)).await;
     }
     if let Entry::Outbound(name) = &conn.entry
         && let Some(active) = worker.active()
         && let Some(callee) = active.callees.iter().find(|callee| *callee.plan.name == **name)
         && callee.plan.protocol == Protocol::Tcp
     {
-        return tcp::outbound(worker, callee, Stream::from(socket)).await;
+        return Box::pin(tcp::outbound(worker, callee, Stream::from(socket))).await;
     }
     plain(worker, &conn, socket).await;
 }

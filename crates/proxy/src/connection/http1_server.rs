@@ -59,7 +59,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream, 
     };
     if let Some((upstream, ahead)) = server.exchanges().await {
         let Server { stream, buf, .. } = server;
-        tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead).await;
+        Box::pin(tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead)).await;
     }
 }
 
@@ -203,10 +203,10 @@ pub(crate) async fn linger(worker: &Worker, stream: &Stream) {
         return;
     }
     let until = worker.timer.now() + worker.limits().linger;
-    let mut scratch = [0; 4096];
+    let mut scratch = Buffer::default();
     let mut left = LINGER_BYTES_MAX;
     let drained = async {
-        while let Ok(count) = stream.read(&mut scratch).await {
+        while let Ok(count) = stream.read(scratch.space(1)).await {
             left = left.saturating_sub(count);
             if count == 0 || left == 0 {
                 return;

@@ -10,10 +10,15 @@ use super::http2::{Client, answer, request, send_all};
 use super::wire::Wire;
 use super::within;
 
+const CLIENTS: usize = 8;
+
+/// Answers that each client got.
+type Done = [usize; CLIENTS];
+
 /// Clients that ask again and again.
 pub(crate) struct Load {
     stop: watch::Sender<bool>,
-    done: Arc<watch::Sender<usize>>,
+    done: Arc<watch::Sender<Done>>,
     clients: JoinSet<()>,
 }
 
@@ -22,15 +27,15 @@ impl Load {
     /// points at that moment; they stay connected as long as the other side lets them.
     pub(crate) fn start(to: &watch::Receiver<SocketAddr>) -> Self {
         let stop = watch::Sender::new(false);
-        let done = Arc::new(watch::Sender::new(0));
+        let done = Arc::new(watch::Sender::new(Done::default()));
         let mut clients = JoinSet::new();
-        for number in 0..8 {
+        for number in 0..CLIENTS {
             let method = if number % 2 == 0 { "GET" } else { "POST" };
             let (to, stopped, done) = (to.clone(), stop.subscribe(), Arc::clone(&done));
             if number < 4 {
-                clients.spawn(http1(method, to, stopped, done));
+                clients.spawn(http1(method, to, stopped, (number, done)));
             } else {
-                clients.spawn(http2(method, to, stopped, done));
+                clients.spawn(http2(method, to, stopped, (number, done)));
             }
         }
         Load { stop, done, clients }
@@ -38,10 +43,20 @@ impl Load {
 
     /// Waits until so many more requests were answered.
     pub(crate) async fn more(&mut self, requests: usize) {
+        let goal = self.done.borrow().iter().sum::<usize>() + requests;
+        self.until(|done| done.iter().sum::<usize>() >= goal).await;
+    }
+
+    /// Waits until every client got another answer to a request that it began after this call.
+    pub(crate) async fn everybody(&mut self) {
+        let before = *self.done.borrow();
+        self.until(|done| done.iter().zip(before).all(|(now, before)| *now >= before + 2)).await;
+    }
+
+    async fn until(&mut self, enough: impl FnMut(&Done) -> bool) {
         let mut done = self.done.subscribe();
-        let goal = *done.borrow_and_update() + requests;
         let failed = tokio::select! {
-            _ = within("more requests", done.wait_for(|done| *done >= goal)) => return,
+            _ = within("more requests", done.wait_for(enough)) => return,
             failed = self.clients.join_next() => failed,
         };
         failed.unwrap().unwrap();
@@ -54,7 +69,7 @@ impl Load {
         while let Some(client) = within("the clients to stop", self.clients.join_next()).await {
             client.unwrap();
         }
-        *self.done.borrow()
+        self.done.borrow().iter().sum()
     }
 }
 
@@ -62,7 +77,7 @@ async fn http1(
     method: &'static str,
     to: watch::Receiver<SocketAddr>,
     stopped: watch::Receiver<bool>,
-    done: Arc<watch::Sender<usize>>,
+    (number, done): (usize, Arc<watch::Sender<Done>>),
 ) {
     let body = if method == "POST" { "hello" } else { "" };
     let request =
@@ -74,7 +89,7 @@ async fn http1(
             let answer = wire.ask(&request).await;
             assert_eq!(answer.status(), 200, "{method}: {:?} {}", answer.fields, answer.text());
             assert!(answer.text().ends_with(body));
-            done.send_modify(|done| *done += 1);
+            done.send_modify(|done| done[number] += 1);
             if *stopped.borrow() || answer.field("connection") == Some("close") {
                 break;
             }
@@ -86,7 +101,7 @@ async fn http2(
     method: &'static str,
     to: watch::Receiver<SocketAddr>,
     stopped: watch::Receiver<bool>,
-    done: Arc<watch::Sender<usize>>,
+    (number, done): (usize, Arc<watch::Sender<Done>>),
 ) {
     let body: &[u8] = if method == "POST" { b"hello" } else { b"" };
     while !*stopped.borrow() {
@@ -106,7 +121,7 @@ async fn http2(
             let answer = answer(response).await.unwrap_or_else(|error| panic!("{method}: {error}"));
             assert_eq!(answer.status, 200, "{method}: {}", answer.text());
             assert!(answer.body.ends_with(body));
-            done.send_modify(|done| *done += 1);
+            done.send_modify(|done| done[number] += 1);
         }
     }
 }
