@@ -223,47 +223,78 @@ fn external(model: &Model, hosts: &[Spanned<HostPort>], report: &mut Report) {
     }
 }
 
-/// Two processes never want the same port.
+/// Two processes never want the same port of the same address.
 fn ports(model: &Model, report: &mut Report) {
-    let mut wanted: Vec<(u16, Span, String)> = Vec::new();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut want = |host: &str, port: u16, span: Span, who: String| {
+        wanted.push(Wanted { ip: host.trim_matches(['[', ']']).parse().ok(), port, span, who });
+    };
     if let Some(gateway) = &model.gateway {
-        wanted.extend(
-            gateway.said.listen.iter().map(|listen| (listen.port, listen.span, "the gateway".to_owned())),
-        );
+        for listen in &gateway.said.listen {
+            want(&listen.host, listen.port, listen.span, "the gateway".to_owned());
+        }
         if gateway.said.listen.is_empty() {
             let default = gateway::listen(&gateway.said);
-            let port = default
-                .first()
-                .and_then(|text| text.rsplit_once(':'))
-                .and_then(|(_, port)| port.parse().ok());
-            wanted.extend(port.map(|port| (port, gateway.said.span, "the gateway".to_owned())));
+            if let Some((host, port)) = default.first().and_then(|text| text.rsplit_once(':'))
+                && let Ok(port) = port.parse()
+            {
+                want(host, port, gateway.said.span, "the gateway".to_owned());
+            }
         }
     }
     if let Some(metrics) = &model.observe.metrics
         && let Some(address) = &metrics.value
     {
-        wanted.push((address.port, metrics.span, "`observe.metrics`".to_owned()));
+        want(&address.host, address.port, metrics.span, "`observe.metrics`".to_owned());
     }
     for service in &model.services {
         let name = service.name();
-        wanted.extend(service.said.port.as_ref().map(|port| (port.value, port.span, format!("`{name}`"))));
+        if let Some(port) = &service.said.port {
+            want(LOOPBACK, port.value, port.span, format!("`{name}`"));
+        }
         for version in &service.said.versions {
-            let who = format!("`{name}` {}", version.name);
-            wanted.extend(version.port.as_ref().map(|port| (port.value, port.span, who)));
+            if let Some(port) = &version.port {
+                want(LOOPBACK, port.value, port.span, format!("`{name}` {}", version.name));
+            }
         }
     }
-    let mut first: BTreeMap<u16, (Span, String)> = BTreeMap::new();
-    for (port, span, who) in wanted {
-        if port == defaults::ADMIN_PORT {
+    let mut seen: BTreeMap<u16, Vec<&Wanted>> = BTreeMap::new();
+    for one in &wanted {
+        let Wanted { port, span, who, .. } = one;
+        if *port == defaults::ADMIN_PORT {
             let message = format!("port {port} is that of Weft's console and admin API");
-            report.error(Code::PortClash, span, message, "use another port");
+            report.error(Code::PortClash, *span, message, "use another port");
         }
-        if let Some((other, whose)) = first.get(&port) {
-            let message = format!("port {port} is wanted by {whose} and by {who}");
-            let finding = report.error(Code::PortClash, span, message, "give one of them another port");
-            note(finding, *other, "the first");
+        let same_port = seen.entry(*port).or_default();
+        if let Some(first) = same_port.iter().find(|first| first.clashes(one)) {
+            let message = format!("port {port} is wanted by {} and by {who}", first.who);
+            let finding = report.error(Code::PortClash, *span, message, "give one of them another port");
+            note(finding, first.span, "the first");
         } else {
-            first.insert(port, (span, who));
+            same_port.push(one);
+        }
+    }
+}
+
+/// Where services listen.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// A port that is wanted, and by whom.
+struct Wanted {
+    /// None of a name, which may be any address.
+    ip: Option<std::net::IpAddr>,
+    port: u16,
+    span: Span,
+    who: String,
+}
+
+impl Wanted {
+    /// Whether both cannot have the same port: two addresses have it each; a name and the unspecified address may be
+    /// any of them.
+    fn clashes(&self, other: &Wanted) -> bool {
+        match (self.ip, other.ip) {
+            (Some(one), Some(two)) => one == two || one.is_unspecified() || two.is_unspecified(),
+            _ => true,
         }
     }
 }
