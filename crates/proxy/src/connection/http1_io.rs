@@ -33,6 +33,8 @@ pub(crate) struct Http1Reader<'a> {
     eaten: usize,
     /// The last read left no room: more is waiting.
     bulk: bool,
+    /// The peer was told at once that its head has come.
+    acknowledged: bool,
     /// The client waits for a 100 before it sends; said when the body is first needed and nothing else was.
     expects: Option<&'a Cell<bool>>,
 }
@@ -57,6 +59,7 @@ impl<'a> Http1Reader<'a> {
             length,
             eaten: 0,
             bulk: false,
+            acknowledged: false,
             expects,
         }
     }
@@ -108,7 +111,15 @@ impl<'a> Http1Reader<'a> {
         }
         let space = self.buf.space(if self.bulk { BULK_BYTES } else { BUFFER_BYTES / 2 });
         let room = space.len();
-        match self.stream.read(space).await {
+        let (stream, acknowledged) = (self.stream, &mut self.acknowledged);
+        let read = poll_fn(|cx| {
+            let read = stream.poll_read(cx, space);
+            if read.is_pending() && !std::mem::replace(acknowledged, true) {
+                stream.acknowledge();
+            }
+            read
+        });
+        match read.await {
             Ok(0) => self.decoder.finish().map_err(|_| BodyError::Gone),
             Ok(count) => {
                 self.bulk = count == room;
@@ -336,5 +347,33 @@ impl<'a> Http1Reply<'a> {
     /// The body after the final head.
     pub(crate) fn into_reader(self, framing: BodyFraming) -> Http1Reader<'a> {
         Http1Reader::new(self.stream, self.buf, framing, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::poll_once;
+    use tokio::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_head_without_its_body_is_acknowledged_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (near, _far) = (near.unwrap().into_std().unwrap(), far.unwrap());
+            let seen = TcpStream::from_std(near.try_clone().unwrap()).unwrap();
+            seen.set_quickack(false).unwrap();
+            let (stream, mut buf) = (Stream::from(TcpStream::from_std(near).unwrap()), Buffer::default());
+            let mut reader = Http1Reader::new(&stream, &mut buf, BodyFraming::Length(5), None);
+            assert!(!seen.quickack().unwrap());
+            {
+                let mut next = std::pin::pin!(reader.next());
+                assert!(poll_once(next.as_mut()).await.is_none());
+            }
+            assert!(seen.quickack().unwrap());
+        });
     }
 }
