@@ -26,6 +26,7 @@ use hyper::body::{Body, Frame, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
+use weft_model::finding::{did_you_mean, excerpt};
 use weft_trust::bootstrap::Bootstrap;
 
 use crate::hub::GATEWAY;
@@ -206,10 +207,14 @@ fn findings(shared: &Shared) -> serde_json::Value {
     json!({ "refused": shared.refused_reload(), "instances": refused.collect::<Vec<_>>() })
 }
 
+/// The gateway as people call it has another name in its identity.
+fn identity_name(service: &str) -> &str {
+    if service == "gateway" { GATEWAY } else { service }
+}
+
 fn mint(shared: &Shared, asked: &TokenRequest) -> Result<Response<Text>, Refusal> {
-    let service = if asked.service == "gateway" { GATEWAY } else { asked.service.as_str() };
-    let planned = shared.hub().published().is_some_and(|published| published.plan_of(service).is_some());
-    if !planned {
+    let service = identity_name(&asked.service);
+    if !shared.is_planned(service) {
         return Err(Refusal(StatusCode::NOT_FOUND, format!("no plan in force is for `{}`", asked.service)));
     }
     let token = shared.identities.mint(service, &asked.instance).map_err(|error| broken(&error))?;
@@ -227,11 +232,26 @@ fn mint(shared: &Shared, asked: &TokenRequest) -> Result<Response<Text>, Refusal
 }
 
 fn revoke(shared: &Shared, what: &Revoke) -> Result<Response<Text>, Refusal> {
-    match shared.revoke(what) {
-        Ok(true) => Ok(answered(&json!({ "revoked": what }))),
-        Ok(false) => Err(Refusal(StatusCode::NOT_FOUND, "nobody has such an identity".to_owned())),
-        Err(error) => Err(broken(&error)),
+    let meant = match what {
+        Revoke::Service(service) => Revoke::Service(identity_name(service).to_owned()),
+        other => other.clone(),
+    };
+    match (shared.revoke(&meant), what) {
+        (Ok(true), _) => Ok(answered(&json!({ "revoked": what }))),
+        (Ok(false), Revoke::Service(service)) => {
+            Err(Refusal(StatusCode::NOT_FOUND, unknown_service(shared, service)))
+        }
+        (Ok(false), _) => Err(Refusal(StatusCode::NOT_FOUND, "nobody has such an identity".to_owned())),
+        (Err(error), _) => Err(broken(&error)),
     }
+}
+
+fn unknown_service(shared: &Shared, service: &str) -> String {
+    let published = shared.hub().published().cloned();
+    let known = published.iter().flat_map(|published| published.versions()).map(|(name, _)| name);
+    let near = did_you_mean(service, known).map(|near| format!(": did you mean `{near}`?"));
+    let service = excerpt(service);
+    format!("no service with an identity is named `{service}`{}", near.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -240,7 +260,7 @@ struct Reinstate {
 }
 
 fn reinstate(shared: &Shared, what: &Reinstate) -> Result<Response<Text>, Refusal> {
-    shared.reinstate(&what.service).map_err(|error| broken(&error))?;
+    shared.reinstate(identity_name(&what.service)).map_err(|error| broken(&error))?;
     Ok(answered(&json!({ "reinstated": what.service })))
 }
 

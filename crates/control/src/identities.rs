@@ -219,14 +219,19 @@ impl Identities {
     }
 
     /// Ends identities. Says whether there was anything to end; gives the trust that everybody must be told.
-    pub(crate) fn revoke(&self, what: &Revoke) -> Result<Option<Trust>, IdentitiesError> {
+    /// A service is revoked for whoever may come, too: `planned` says whether the manifest has it. One that it lost counts
+    /// while somebody is enrolled for it.
+    pub(crate) fn revoke(&self, what: &Revoke, planned: bool) -> Result<Option<Trust>, IdentitiesError> {
         let now = self.clock.wall();
         let mut inner = self.lock();
         let found = match what {
             Revoke::Service(service) => {
                 let id = self.id_of(service)?;
-                inner.enrolment.revoke_service(&id)?;
-                true
+                let known = planned || inner.enrolment.instances().any(|(_, enrolled)| enrolled.id == id);
+                if known {
+                    inner.enrolment.revoke_service(&id)?;
+                }
+                known
             }
             Revoke::Instance(instance) => inner.enrolment.revoke_instance(instance, now)?,
             Revoke::Serial(serial) => inner.enrolment.revoke_serial(serial.parse::<Serial>()?, now)?,

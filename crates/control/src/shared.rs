@@ -259,7 +259,11 @@ impl Shared {
 
     /// Ends identities, everywhere. Says whether there was anything to end.
     pub(crate) fn revoke(&self, what: &Revoke) -> Result<bool, IdentitiesError> {
-        let Some(trust) = self.identities.revoke(what)? else { return Ok(false) };
+        let planned = match what {
+            Revoke::Service(service) => self.is_planned(service),
+            Revoke::Instance(_) | Revoke::Serial(_) => false,
+        };
+        let Some(trust) = self.identities.revoke(what, planned)? else { return Ok(false) };
         {
             let now = self.now();
             let mut hub = self.hub();
@@ -280,6 +284,11 @@ impl Shared {
         tracing::warn!(?what, "revoked");
         self.changed();
         Ok(true)
+    }
+
+    /// Whether a plan in force is for this service.
+    pub(crate) fn is_planned(&self, service: &str) -> bool {
+        self.hub().published().is_some_and(|published| published.plan_of(service).is_some())
     }
 
     /// Lets a revoked service come back.

@@ -538,6 +538,24 @@ async fn identities_are_renewed_by_their_key_also_after_their_end() {
 }
 
 #[tokio::test]
+async fn a_service_that_the_manifest_lost_is_revoked_and_one_that_never_was_is_not() {
+    let (folder, source) = (Folder::new(), source());
+    let control = Control::start(&folder, &source, None);
+    let catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
+    shown(&control, "its enrolment", |shared| shared.hub().instances(shared.now()).len() == 1).await;
+    let held = catalog.tls.identity().unwrap().current();
+    let less = plans(&[("orders", &[])]);
+    *source.lock().unwrap() = Ok(less.clone());
+    control.shared.activate(less).unwrap();
+    assert!(!control.shared.revoke(&Revoke::Service("nope".to_owned())).unwrap());
+    assert!(control.shared.revoke(&Revoke::Service("catalog".to_owned())).unwrap());
+    assert!(control.shared.identities.is_revoked(&held));
+    // Nobody enrolled for it yet, and nobody shall.
+    assert!(control.shared.revoke(&Revoke::Service("orders".to_owned())).unwrap());
+    assert!(control.shared.identities.mint("orders", "orders-1").is_err());
+}
+
+#[tokio::test]
 async fn a_reinstated_service_comes_back_by_itself_with_another_certificate() {
     let (folder, source) = (Folder::new(), source());
     let control = Control::start(&folder, &source, None);
@@ -570,7 +588,7 @@ async fn who_was_revoked_while_control_was_away_comes_back_too() {
     let _catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
     orders.until(endpoints(&["catalog-1"])).await;
     // Revoked and restarted before it is told: it meets the refusal in the handshake.
-    control.shared.identities.revoke(&Revoke::Service("catalog".to_owned())).unwrap();
+    control.shared.identities.revoke(&Revoke::Service("catalog".to_owned()), true).unwrap();
     let mesh = control.mesh;
     control.kill().await;
     let mesh = StdListener::bind(mesh).unwrap();
@@ -670,6 +688,9 @@ async fn the_admin_api_answers_its_owner_only() {
     let large = format!("{{\"service\":\"{}\"}}", "x".repeat(100_000));
     assert_eq!(ask("POST", "/v1/tokens", &json, &large).await.0, 413);
     assert_eq!(ask("POST", "/v1/revoke", &json, r#"{"instance":"nobody-1"}"#).await.0, 404);
+    let (status, body) = ask("POST", "/v1/revoke", &json, r#"{"service":"ordrs"}"#).await;
+    assert_eq!(status, 404, "{body}");
+    assert!(body.contains("`ordrs`") && body.contains("did you mean `orders`?"), "{body}");
     assert_eq!(ask("POST", "/v1/revoke", &json, r#"{"service":"orders"}"#).await.0, 200);
     assert_eq!(ask("POST", "/v1/tokens", &json, r#"{"service":"orders","instance":"o-1"}"#).await.0, 422);
     assert_eq!(ask("POST", "/v1/reinstate", &json, r#"{"service":"orders"}"#).await.0, 200);
