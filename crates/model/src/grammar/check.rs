@@ -235,6 +235,11 @@ fn wrong_shape(node: &Node, shape: &Shape, place: &Place) -> Finding {
     };
     let finding = Finding::error(Code::WrongType, node.span, message);
     match &node.kind {
+        Kind::Scalar(scalar) if shape.map.is_some() && !scalar.plain && scalar.text.contains(": ") => finding
+            .remedy(format!(
+                "the quotes make it a text: write `{}` without them",
+                excerpt(scalar.text.trim())
+            )),
         Kind::Scalar(scalar) if shape.map.is_some() && scalar.text.contains(':') => {
             finding.remedy("a space is missing behind the colon: write `key: value`")
         }

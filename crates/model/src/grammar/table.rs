@@ -200,7 +200,8 @@ pub static MANIFEST: Object = Object {
                 key: &CONTEXT,
                 value: Shape::list(&Shape::scalar(&SERVICE)),
             }),
-            "Bounded contexts, each with the services that belong to it. A service belongs to at most one.",
+            "Bounded contexts, each with the services that belong to it. A service belongs to at most one. Where there is any \
+             context, every service that calls another belongs to one, and so does every one that is called.",
         )
         .example("{ sales: [orders, payments] }"),
         key(
