@@ -97,16 +97,8 @@ fn outside(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
         );
     }
     install_envoy(shell);
-    shell.cargo(&["build", "--release", "--locked", "--package", "weft"])?;
-    shell.cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "weft-testkit",
-        "--bin",
-        "testkit-bench",
-    ])?;
+    shell.build_release("weft", "weft")?;
+    shell.build_release("weft-testkit", "testkit-bench")?;
     let mut unshare = shell.command("unshare");
     unshare.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     if !is_root() {

@@ -70,15 +70,7 @@ pub(crate) fn scale(shell: &Shell) -> anyhow::Result<()> {
 }
 
 fn run(shell: &Shell, test: &str, settings: &[(&str, u64)]) -> anyhow::Result<()> {
-    shell.cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "weft-testkit",
-        "--bin",
-        "testkit-service",
-    ])?;
+    shell.build_release("weft-testkit", "testkit-service")?;
     let mut command = shell.command("cargo");
     command.args([
         "test",

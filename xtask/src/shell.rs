@@ -102,6 +102,14 @@ impl Shell {
         self.run(&mut command)
     }
 
+    /// Builds one executable of a package as it is shipped.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub(crate) fn build_release(&self, package: &str, bin: &str) -> anyhow::Result<()> {
+        self.cargo(&["build", "--release", "--locked", "--package", package, "--bin", bin])
+    }
+
     /// Says what it runs, runs it, and waits.
     ///
     /// # Errors

@@ -79,7 +79,6 @@ impl LentHead {
 
     /// Forgets what is in it and gives the memory back.
     pub(crate) fn release(&mut self) {
-        // A head may hold secrets: what is kept holds nothing.
         let mut head = std::mem::take(&mut self.0);
         head.clear();
         if (1..=KEPT_BYTES_MAX).contains(&head.capacity_bytes()) {

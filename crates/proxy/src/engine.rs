@@ -87,6 +87,23 @@ pub struct Config {
     pub name_server: Option<SocketAddr>,
 }
 
+impl Config {
+    /// One worker thread at these listeners, by the machine's clock, without a local service and with the default limits.
+    pub fn new(listeners: Vec<Listener>) -> Config {
+        Config {
+            threads: 1,
+            listeners,
+            service_port: None,
+            peers: None,
+            spans: None,
+            clock: Clock::system(),
+            metadata: Metadata::default(),
+            limits: Limits::default(),
+            name_server: None,
+        }
+    }
+}
+
 /// A running data plane. Cheap to clone; the workers end, and cut what is open, when the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {

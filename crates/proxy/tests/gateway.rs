@@ -7,8 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use weft_model::plan::Plan;
-use weft_proxy::{Config, Engine, Limits, Listener, ListenerKind, Metadata};
-use weft_stdx::clock::Clock;
+use weft_proxy::{Config, Engine, Listener, ListenerKind};
 
 /// An upstream that answers by path, and says what it got.
 fn upstream() -> SocketAddr {
@@ -135,18 +134,9 @@ fn gateway(upstream: SocketAddr) -> SocketAddr {
         "observe": { "metrics": null, "istio_names": false, "traces": null, "access_log": "off" },
     }))
     .unwrap();
-    let engine = Engine::start(Config {
-        threads: 1,
-        listeners: vec![Listener { kind: ListenerKind::Edge, sockets: vec![socket] }],
-        service_port: None,
-        peers: None,
-        spans: None,
-        clock: Clock::system(),
-        metadata: Metadata::default(),
-        limits: Limits::default(),
-        name_server: None,
-    })
-    .unwrap();
+    let engine =
+        Engine::start(Config::new(vec![Listener { kind: ListenerKind::Edge, sockets: vec![socket] }]))
+            .unwrap();
     engine.apply_plan(plan).unwrap();
     // The engine ends with its last handle; a test's process ends soon enough.
     std::mem::forget(engine);

@@ -282,9 +282,7 @@ async fn control_is_killed_and_comes_back_and_nobody_is_told_an_empty_list() {
     // As under `weft up`: the socket outlives the process.
     let socket = StdListener::bind("127.0.0.1:0").unwrap();
     let control = Control::start(&folder, &source, Some(socket.try_clone().unwrap()));
-    let mut orders = Instance::start(&control, &folder, "orders", "orders-1", 9_001).await;
-    let _catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
-    orders.until(endpoints(&["catalog-1"])).await;
+    let (mut orders, _catalog) = two_services(&control, &folder).await;
     orders.seen.clear();
     control.kill().await;
 
@@ -328,13 +326,19 @@ async fn a_data_plane_starts_from_disk_when_control_goes_away_after_enrolling() 
     assert_eq!(patiently("its endpoints", told.recv()).await.unwrap(), endpoints(&[]));
 }
 
+/// An instance of `orders`, which knows the one of `catalog`.
+async fn two_services(control: &Control, folder: &Folder) -> (Instance, Instance) {
+    let mut orders = Instance::start(control, folder, "orders", "orders-1", 9_001).await;
+    let catalog = Instance::start(control, folder, "catalog", "catalog-1", 9_002).await;
+    orders.until(endpoints(&["catalog-1"])).await;
+    (orders, catalog)
+}
+
 #[tokio::test]
 async fn revocation_ends_the_stream_and_is_told_to_everybody_at_once() {
     let (folder, source) = (Folder::new(), source());
     let control = Control::start(&folder, &source, None);
-    let mut orders = Instance::start(&control, &folder, "orders", "orders-1", 9_001).await;
-    let catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
-    orders.until(endpoints(&["catalog-1"])).await;
+    let (mut orders, catalog) = two_services(&control, &folder).await;
     let victim = catalog.tls.identity().unwrap().current();
     assert!(!orders.tls.trust().is_revoked(&victim));
     assert!(control.shared.revoke(&Revoke::Instance("catalog-1".to_owned())).unwrap());
@@ -559,9 +563,7 @@ async fn a_service_that_the_manifest_lost_is_revoked_and_one_that_never_was_is_n
 async fn a_reinstated_service_comes_back_by_itself_with_another_certificate() {
     let (folder, source) = (Folder::new(), source());
     let control = Control::start(&folder, &source, None);
-    let mut orders = Instance::start(&control, &folder, "orders", "orders-1", 9_001).await;
-    let catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
-    orders.until(endpoints(&["catalog-1"])).await;
+    let (mut orders, catalog) = two_services(&control, &folder).await;
     let before = catalog.tls.identity().unwrap().current();
     assert!(control.shared.revoke(&Revoke::Service("catalog".to_owned())).unwrap());
     orders.until(endpoints(&[])).await;
@@ -584,9 +586,7 @@ async fn a_reinstated_service_comes_back_by_itself_with_another_certificate() {
 async fn who_was_revoked_while_control_was_away_comes_back_too() {
     let (folder, source) = (Folder::new(), source());
     let control = Control::start(&folder, &source, None);
-    let mut orders = Instance::start(&control, &folder, "orders", "orders-1", 9_001).await;
-    let _catalog = Instance::start(&control, &folder, "catalog", "catalog-1", 9_002).await;
-    orders.until(endpoints(&["catalog-1"])).await;
+    let (_orders, _catalog) = two_services(&control, &folder).await;
     // Revoked and restarted before it is told: it meets the refusal in the handshake.
     control.shared.identities.revoke(&Revoke::Service("catalog".to_owned()), true).unwrap();
     let mesh = control.mesh;

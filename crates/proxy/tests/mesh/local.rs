@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use weft_proxy::{Engine, Health, Limits, ListenerKind, Metadata};
-use weft_stdx::clock::Clock;
+use weft_proxy::{Config, Engine, Health, ListenerKind};
 use weft_trust::peer::PeerCheck;
 
 use crate::support::http2::Client;
@@ -52,17 +51,10 @@ async fn a_process_that_is_not_the_services_is_not_let_in() {
     let (outbound, to_back) = listen(ListenerKind::Outbound("back".to_owned()));
     let (proxy, forward) = listen(ListenerKind::Forward);
     let (api, own) = listen(ListenerKind::Api);
-    let engine = Engine::start(weft_proxy::Config {
-        threads: 1,
-        listeners: vec![to_back, forward, own],
-        service_port: None,
+    let engine = Engine::start(Config {
         // Nobody has been started for it, so nobody is its service.
         peers: Some(Arc::new(PeerCheck::new())),
-        spans: None,
-        clock: Clock::system(),
-        metadata: Metadata::default(),
-        limits: Limits::default(),
-        name_server: None,
+        ..Config::new(vec![to_back, forward, own])
     })
     .unwrap();
     engine.set_mesh(&mesh.world.tls("api")).unwrap();
@@ -137,18 +129,7 @@ async fn an_engine_that_is_dropped_leaves_nothing() {
 async fn without_a_plan_connections_wait_and_without_an_identity_nobody_is_called() {
     let waiting = mesh(PAIR).on("api", echo("api").await).start().await;
     let (address, listener) = listen(ListenerKind::Edge);
-    let engine = Engine::start(weft_proxy::Config {
-        threads: 1,
-        listeners: vec![listener],
-        service_port: None,
-        peers: None,
-        spans: None,
-        clock: Clock::system(),
-        metadata: Metadata::default(),
-        limits: Limits::default(),
-        name_server: None,
-    })
-    .unwrap();
+    let engine = Engine::start(Config::new(vec![listener])).unwrap();
     let mut early = Wire::to(address).await;
     early.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     engine.apply_endpoints(weft_model::wire::Endpoints { instances: waiting.listed.clone() });

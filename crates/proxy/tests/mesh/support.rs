@@ -17,7 +17,7 @@ use std::time::Duration;
 use weft_model::plan::{Plan, Plans};
 use weft_model::sources::{FileError, Files};
 use weft_model::wire as control;
-use weft_proxy::{Config, Engine, Limits, Listener, ListenerKind, Metadata};
+use weft_proxy::{Config, Engine, Limits, Listener, ListenerKind};
 use weft_stdx::clock::Clock;
 use weft_trust::authority::Authority;
 use weft_trust::bundle::RevocationList;
@@ -248,14 +248,11 @@ impl Mesh {
     fn config(&self, threads: usize, listeners: Vec<Listener>, service_port: Option<u16>) -> Config {
         Config {
             threads,
-            listeners,
             service_port,
-            peers: None,
-            spans: None,
             clock: self.world.clock.clone(),
-            metadata: Metadata::default(),
             limits: self.limits.clone(),
             name_server: self.name_server,
+            ..Config::new(listeners)
         }
     }
 

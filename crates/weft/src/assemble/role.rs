@@ -19,7 +19,7 @@ use weft_control::link::{DataPlane, Link, Says, Settings};
 use weft_model::plan::{EdgeTlsPlan, Plan, RolePlan};
 use weft_model::wire::{EdgePair, Endpoints, InstanceState, Presence, Report};
 use weft_ops::words::{DrainGrace, LINE_BYTES_MAX, RoleStart, RoleWord, ServiceHealth, SupervisorWord};
-use weft_proxy::{Config, Engine, Exporter, Health, Limits, Listener, ListenerKind, Metadata};
+use weft_proxy::{Config, Engine, Exporter, Health, Listener, ListenerKind, Metadata};
 use weft_stdx::clock::Clock;
 use weft_trust::bootstrap::Bootstrap;
 use weft_trust::edge::{EdgeCertificate, EdgeTls};
@@ -66,14 +66,11 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
     let metadata = Metadata { instance: bootstrap.instance.clone(), build: build() };
     let config = Config {
         threads: role.threads,
-        listeners,
         service_port: start.service.as_ref().map(|service| service.port),
         peers: peers.clone(),
-        spans: None,
         clock: clock.clone(),
         metadata,
-        limits: Limits::default(),
-        name_server: None,
+        ..Config::new(listeners)
     };
     let (engine, exporter, exported) = super::traces::engine_with_exporter(bootstrap.id.service(), config)?;
     let settings =
