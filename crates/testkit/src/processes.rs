@@ -83,8 +83,19 @@ pub fn cpu(pid: u32) -> Duration {
 
 /// Memory of a process that is in use, KiB.
 pub fn resident_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Memory that a process wrote, heap and stacks, KiB: what grows when something is kept. Pages of the executable do not
+/// count; they come as its code is first used, and the kernel takes them back when it needs the room.
+pub fn private_kib(pid: u32) -> u64 {
+    status_kib(pid, "RssAnon:")
+}
+
+/// A line of `/proc/<pid>/status`, KiB; 0 when the process is gone.
+fn status_kib(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
 }
 

@@ -112,7 +112,7 @@ fn capacity(system: &System) -> u64 {
 fn sample(system: &System, at: Duration, samples: &mut BTreeMap<(String, u32), Vec<Sample>>) {
     let mut take = |role: &str, pid: u32| {
         #[expect(clippy::cast_precision_loss, reason = "memory of one process")]
-        let kib = processes::resident_kib(pid) as f64;
+        let kib = processes::private_kib(pid) as f64;
         if kib > 0.0 {
             let of_process = samples.entry((role.to_owned(), pid)).or_default();
             of_process.push((at.as_secs_f64(), kib, processes::descriptors(pid)));
