@@ -49,6 +49,8 @@ const ALPN: &[&[u8]] = &[b"h2"];
 pub trait DataPlane: Send + Sync {
     /// Acquire, then activate: on `Ok` the plan is in force, on `Err` (why, for people) the old one goes on.
     fn apply_plan(&self, plan: Plan, edge: Option<EdgePair>) -> Result<(), String>;
+    /// The plan that control sent was not taken, for this reason. Nothing is to be done where another one is in force.
+    fn plan_refused(&self, _reason: &str) {}
     /// All instances of all upstreams; replaces what was told before.
     fn apply_endpoints(&self, endpoints: Endpoints);
     /// Roots or revocations changed (they are in force in [`Link::tls`] already): close connections of peers that

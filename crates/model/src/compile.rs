@@ -12,7 +12,7 @@ use crate::derive::derive;
 use crate::finding::{Finding, excerpt, refuses};
 use crate::grammar::variables::Environment;
 use crate::load::load;
-use crate::manifest::{Manifest, Spanned};
+use crate::manifest::{GatewayTls, Manifest, Spanned};
 use crate::model::Model;
 use crate::plan::Plans;
 use crate::resolve::resolve;
@@ -52,6 +52,7 @@ pub fn compile(files: &dyn Files, main: &str, overlay: Option<&str>, environment
         return Compiled { findings, sources, model: None, plans: None };
     };
     find_folders(files, &manifest, &mut findings);
+    find_certificate(files, &manifest, &mut findings);
     let apis = read_apis(files, &manifest, &mut sources, &mut findings);
     let names = sources.iter().map(|source| source.path.clone()).collect();
     let (model, more) = resolve(manifest, apis, names);
@@ -92,6 +93,35 @@ fn find_folders(files: &dyn Files, manifest: &Manifest, findings: &mut Vec<Findi
             Finding::warning(Code::FolderMissing, cwd.span, message).remedy(remedy)
         };
         findings.push(finding);
+    }
+}
+
+/// Looks whether the edge can serve TLS with the files that it names: the gateway would refuse its plan otherwise.
+///
+/// What they hold is not kept: neither a certificate nor a key is ever shown as a source.
+fn find_certificate(files: &dyn Files, manifest: &Manifest, findings: &mut Vec<Finding>) {
+    let tls = manifest.gateway.as_ref().and_then(|gateway| gateway.tls.as_deref());
+    let Some(GatewayTls::Files { cert, key }) = tls else { return };
+    let mut read = |what: &str, path: &Spanned<String>| match files.read(path, FILE_BYTES_MAX + 1) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let message = format!("the {what} `{}` cannot be read: {error}", excerpt(path));
+            findings.push(
+                Finding::error(Code::FileMissing, path.span, message).remedy(Code::FileMissing.remedy()),
+            );
+            None
+        }
+    };
+    let (chain, secret) = (read("certificate", cert), read("private key", key));
+    let (Some(chain), Some(secret)) = (chain, secret) else { return };
+    if let Some(mistake) = files.certificate_mistake(&chain, &secret) {
+        let (path, remedy) = if mistake.in_key {
+            (key, "name a PEM file with the private key of the first certificate in `cert`")
+        } else {
+            (cert, "name a PEM file with the chain, the gateway's own certificate first")
+        };
+        let message = format!("`{}` cannot be used: {}", excerpt(path), mistake.why);
+        findings.push(Finding::error(Code::CertificateUnusable, path.span, message).remedy(remedy));
     }
 }
 

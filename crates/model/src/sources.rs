@@ -33,6 +33,11 @@ pub trait Files {
         true
     }
 
+    /// What TLS has against a chain of certificates and a private key, both PEM; `None` where nothing is known of TLS.
+    fn certificate_mistake(&self, _chain: &[u8], _key: &[u8]) -> Option<CertificateMistake> {
+        None
+    }
+
     /// What stands before a path where people see it, such as `examples/shop/`; empty where that is nothing.
     fn folder(&self) -> String {
         String::new()
@@ -48,6 +53,15 @@ pub enum FileError {
     /// It is there, and something else is wrong.
     #[error("{0}")]
     Other(String),
+}
+
+/// Why TLS cannot be served with a chain of certificates and a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateMistake {
+    /// Whether it is the key that is to be corrected.
+    pub in_key: bool,
+    /// For people, in lower case; holds nothing of what the files hold.
+    pub why: String,
 }
 
 /// All files that were read, for excerpts and names.

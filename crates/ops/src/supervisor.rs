@@ -412,6 +412,9 @@ impl<W: Write> Supervisor<W> {
         if word.ready == Some(true) {
             self.feed(Event::Up(unit));
         }
+        if let Some(reason) = word.refused {
+            self.plan_refused(what, &reason);
+        }
         let What::Sidecar(instance) = what else { return };
         if let Some(health) = word.service {
             self.unit(unit).health = Some(health);
@@ -428,6 +431,16 @@ impl<W: Write> Supervisor<W> {
                 self.feed(Event::Retired(service));
             }
         }
+    }
+
+    /// A role has no plan, and does not take the one that it was sent: it would not be ready in any time.
+    fn plan_refused(&mut self, what: &What, reason: &str) {
+        let text = format!("{} cannot do what its plan says: {reason}", show::subject(what));
+        if !self.machine.settled() {
+            self.failure.get_or_insert(text);
+            return self.stop_all();
+        }
+        self.screen.say("failed", &text, serde_json::json!({ "name": what.label() }));
     }
 
     /// A service's process is there: its sidecar learns whose calls it may carry.

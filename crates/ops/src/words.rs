@@ -114,6 +114,9 @@ pub struct RoleWord {
     /// It serves: it has its identity, a plan is in force, it accepts. Said once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
+    /// It cannot serve: control sent a plan that it does not take, for this reason, and none is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Sidecar: the state of the local service changed, by its probes. While it is starting a sidecar probes eagerly
     /// (every 20 ms at first), since the start of the whole system waits for this word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,6 +139,11 @@ impl RoleWord {
     /// "It serves."
     pub fn ready() -> Self {
         Self { ready: Some(true), ..Self::default() }
+    }
+
+    /// "It cannot serve."
+    pub fn refused(reason: String) -> Self {
+        Self { refused: Some(reason), ..Self::default() }
     }
 
     /// The state of the local service changed.

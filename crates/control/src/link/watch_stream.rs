@@ -258,6 +258,7 @@ impl Told {
             }
             Err(reason) => {
                 tracing::warn!(%version, %reason, "plan refused; the old one goes on");
+                self.plane.plan_refused(&reason);
                 UpKind::Nack(Nack { version, reason })
             }
         }

@@ -208,17 +208,25 @@ pub(super) fn ending(status: Option<ExitStatus>) -> String {
     }
 }
 
+/// What a unit is, within a sentence.
+pub(super) fn subject(what: &What) -> String {
+    match what {
+        What::Control(_) => "control".to_owned(),
+        What::Gateway(_) => "the gateway".to_owned(),
+        What::Sidecar(instance) => format!("the sidecar of {}", instance.name),
+        What::Service(instance) => format!("service `{}`", instance.launch.service),
+        What::Build(build) => format!("the build of `{}`", build.service),
+    }
+}
+
 /// Why a unit did not come up: what it is, how it ended, and what it said last.
 pub(super) fn failure(what: &What, why: &str, tail: &[String], runs: bool) -> String {
-    let (subject, command) = match what {
-        What::Control(_) => ("control".to_owned(), None),
-        What::Gateway(_) => ("the gateway".to_owned(), None),
-        What::Sidecar(instance) => (format!("the sidecar of {}", instance.name), None),
-        What::Service(instance) => {
-            (format!("service `{}`", instance.launch.service), Some(&instance.launch.run))
-        }
-        What::Build(build) => (format!("the build of `{}`", build.service), Some(&build.command)),
+    let command = match what {
+        What::Control(_) | What::Gateway(_) | What::Sidecar(_) => None,
+        What::Service(instance) => Some(&instance.launch.run),
+        What::Build(build) => Some(&build.command),
     };
+    let subject = subject(what);
     let how = match what {
         What::Build(_) => format!("failed: it {why}"),
         What::Service(instance) if runs => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use weft_control::reload::{Loaded, Manifest};
 use weft_control::server::{Settings, bind_or_free};
-use weft_model::sources::{FileError, Files};
+use weft_model::sources::{CertificateMistake, FileError, Files};
 use weft_stdx::clock::Clock;
 use weft_trust::store::Passphrase;
 
@@ -114,6 +114,10 @@ impl Files for Recording {
             self.record(path);
         }
         there
+    }
+
+    fn certificate_mistake(&self, chain: &[u8], key: &[u8]) -> Option<CertificateMistake> {
+        self.files.certificate_mistake(chain, key)
     }
 
     fn folder(&self) -> String {

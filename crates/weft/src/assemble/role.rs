@@ -92,7 +92,7 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
     let (isolation, isolation_seen) =
         watch::channel(peers.as_ref().map_or_else(String::new, |peers| peers.tier().to_owned()));
     let (stop, stop_seen) = watch::channel(false);
-    let (applied, applied_seen) = watch::channel(false);
+    let (applied, applied_seen) = watch::channel(Applied::Nothing);
     let plane = Plane {
         engine: engine.clone(),
         clock,
@@ -209,7 +209,7 @@ struct Process {
 impl Process {
     async fn until_told_to_leave(
         &mut self,
-        mut applied: watch::Receiver<bool>,
+        mut applied: watch::Receiver<Applied>,
     ) -> anyhow::Result<DrainGrace> {
         let mut health = self.engine.health();
         let mut ready = false;
@@ -217,8 +217,13 @@ impl Process {
             tokio::select! {
                 changed = applied.changed(), if !ready => {
                     changed?;
-                    ready = true;
-                    say(&RoleWord::ready())?;
+                    let now = applied.borrow_and_update().clone();
+                    ready = now == Applied::Plan;
+                    match now {
+                        Applied::Nothing => {}
+                        Applied::Refused(reason) => say(&RoleWord::refused(reason))?,
+                        Applied::Plan => say(&RoleWord::ready())?,
+                    }
                 }
                 Ok(()) = health.changed() => {
                     let state = *health.borrow_and_update();
@@ -328,13 +333,23 @@ fn say(word: &RoleWord) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// What came of the plans so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Applied {
+    Nothing,
+    /// None is in force; the last one was not taken for this reason.
+    Refused(String),
+    /// One is in force.
+    Plan,
+}
+
 /// The engine, as the link to control drives it.
 struct Plane {
     engine: Engine,
     clock: Clock,
     manifest_dir: PathBuf,
     edge: std::sync::Mutex<Option<Arc<EdgeTls>>>,
-    applied: watch::Sender<bool>,
+    applied: watch::Sender<Applied>,
     exporter: Exporter,
 }
 
@@ -350,8 +365,18 @@ impl DataPlane for Plane {
         self.engine.apply_plan(plan).map_err(|error| error.to_string())?;
         self.set_edge(certificate)?;
         self.exporter.set(traces);
-        self.applied.send_replace(true);
+        self.applied.send_replace(Applied::Plan);
         Ok(())
+    }
+
+    fn plan_refused(&self, reason: &str) {
+        self.applied.send_if_modified(|applied| {
+            let first = *applied != Applied::Plan;
+            if first {
+                *applied = Applied::Refused(reason.to_owned());
+            }
+            first
+        });
     }
 
     fn apply_endpoints(&self, endpoints: Endpoints) {

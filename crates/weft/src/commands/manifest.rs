@@ -8,7 +8,9 @@ use anyhow::Context;
 use serde_json::Value;
 use weft_model::finding::{Finding, Severity};
 use weft_model::render;
-use weft_model::sources::{FileError, Files, Sources};
+use weft_model::sources::{CertificateMistake, FileError, Files, Sources};
+use weft_stdx::clock::Clock;
+use weft_trust::edge::{EdgeCertificate, EdgeError};
 
 use super::{Common, Output};
 
@@ -69,6 +71,12 @@ impl Files for Folder {
 
     fn is_folder(&self, path: &str) -> bool {
         self.root.join(path).is_dir()
+    }
+
+    fn certificate_mistake(&self, chain: &[u8], key: &[u8]) -> Option<CertificateMistake> {
+        let error = EdgeCertificate::from_pem(chain, key, Clock::system().wall()).err()?;
+        let in_key = matches!(error, EdgeError::Key | EdgeError::KeyKind | EdgeError::Mismatch);
+        Some(CertificateMistake { in_key, why: error.to_string() })
     }
 
     fn folder(&self) -> String {

@@ -111,3 +111,69 @@ fn plans_and_schema_are_printed_for_programs() {
     let schema = with_manifest("plan", text, &["schema"]);
     assert!(schema.json()["$defs"]["weft-yaml"]["properties"]["services"].is_object(), "{}", schema.err);
 }
+
+const WITH_TLS: &str = "
+system: shop
+services:
+  orders: { run: \"./orders\" }
+gateway:
+  auth: none
+  tls:
+    cert: edge.pem
+    key: edge.key
+  routes:
+    ANY /**: orders
+";
+
+/// What the gateway would refuse only when it starts is found before, at the place that names the file; and nothing that
+/// stands in a file is shown.
+#[test]
+fn a_certificate_that_tls_cannot_be_served_with_is_found() {
+    let (chain, key) = certificate();
+    let (_, other) = certificate();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("certificate");
+    std::fs::create_dir_all(&folder).unwrap();
+    let secrets: Vec<&str> = key.lines().chain(other.lines()).filter(|line| !line.starts_with('-')).collect();
+    let check = |chain: Option<&str>, key: Option<&str>| {
+        for (name, text) in [("edge.pem", chain), ("edge.key", key)] {
+            let _ = std::fs::remove_file(folder.join(name));
+            if let Some(text) = text {
+                std::fs::write(folder.join(name), text).unwrap();
+            }
+        }
+        let run = with_manifest("certificate", WITH_TLS, &["check"]);
+        let shown = format!("{}{}", run.out, run.err);
+        assert!(!secrets.iter().any(|secret| shown.contains(secret)), "{shown}");
+        (run.status, shown)
+    };
+    let wrong = [
+        (None, None, ["W1017", "weft.yaml:8:11", "weft.yaml:9:10"]),
+        (Some(chain.as_str()), None, ["W1017", "weft.yaml:9:10", "edge.key"]),
+        (Some(key.as_str()), Some(key.as_str()), ["W1032", "weft.yaml:8:11", "`edge.pem` cannot be used"]),
+        (Some(chain.as_str()), Some(chain.as_str()), ["W1032", "weft.yaml:9:10", "not PEM of a private key"]),
+        (Some(chain.as_str()), Some(""), ["W1032", "weft.yaml:9:10", "not PEM of a private key"]),
+        (
+            Some(chain.as_str()),
+            Some(other.as_str()),
+            ["W1032", "weft.yaml:9:10", "does not belong to the certificate"],
+        ),
+    ];
+    for (chain, key, expected) in wrong {
+        let (status, shown) = check(chain, key);
+        assert_eq!(status, Some(1), "{shown}");
+        assert!(expected.iter().all(|part| shown.contains(part)), "{expected:?} in\n{shown}");
+    }
+    let (status, shown) = check(Some(&chain), Some(&key));
+    assert_eq!(status, Some(0), "{shown}");
+    std::fs::remove_file(folder.join("edge.key")).unwrap();
+    std::fs::create_dir_all(folder.join("edge.key")).unwrap();
+    let run = with_manifest("certificate", WITH_TLS, &["check"]);
+    std::fs::remove_dir(folder.join("edge.key")).unwrap();
+    assert!(run.out.contains("W1017") && run.out.contains("it is not a file"), "{}", run.out);
+}
+
+/// A self-signed certificate and its key, PEM.
+pub(super) fn certificate() -> (String, String) {
+    let signed = rcgen::generate_simple_self_signed(vec!["shop.test".to_owned()]).unwrap();
+    (signed.cert.pem(), signed.signing_key.serialize_pem())
+}

@@ -67,3 +67,23 @@ fn an_edge_that_is_taken_is_refused_and_names_the_address() {
     assert!(system.log().contains(&taken), "{}", system.log());
     system.assert_nothing_left();
 }
+
+/// The manifest was good when it was read, and the key is gone when the gateway wants it: the start fails at once, and says
+/// why.
+#[test]
+fn a_gateway_that_cannot_do_what_its_plan_says_ends_the_start() {
+    let files = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("first-plan");
+    std::fs::create_dir_all(&files).unwrap();
+    let (chain, key) = super::check::certificate();
+    std::fs::write(files.join("edge.pem"), chain).unwrap();
+    std::fs::write(files.join("edge.key"), key).unwrap();
+    let manifest = ONE
+        .replace("gateway:", "gateway:\n  tls: { cert: edge.pem, key: edge.key }")
+        .replace("{service} one", "sh -c 'rm edge.key; exec {service} one'");
+    let mut system = System::start(WEFT, &Manifest::new(&manifest).beside(&files), &[]);
+    assert!(!system.wait_end().success());
+    let log = system.log();
+    assert!(log.contains("the gateway cannot do what its plan says") && log.contains("edge.key"), "{log}");
+    assert!(!log.contains("did not get ready in time"), "{log}");
+    system.assert_nothing_left();
+}
