@@ -17,6 +17,7 @@ pub mod grammar;
 mod load;
 pub mod manifest;
 pub mod model;
+pub mod path;
 pub mod pattern;
 pub mod plan;
 mod read;

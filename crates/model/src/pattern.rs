@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::path::{PathRefusal, canonical_segment};
+
 /// One segment of a path pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
@@ -170,7 +172,6 @@ fn parse_segment(part: &str, last: bool) -> Result<Segment, PatternError> {
         "*" => Ok(Segment::Any),
         "" if last => Ok(Segment::Literal(String::new())),
         "" => refuse("an empty segment (`//`) never matches: paths are made canonical first"),
-        "." | ".." => refuse("`.` and `..` never match: paths are made canonical first"),
         _ => {
             if let Some(name) = part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
                 let good = !name.is_empty()
@@ -188,9 +189,50 @@ fn parse_segment(part: &str, last: bool) -> Result<Segment, PatternError> {
                     "`{part}`: a segment is a literal, `{{name}}`, `*` or `**`, nothing in between"
                 ));
             }
-            Ok(Segment::Literal(part.to_owned()))
+            literal(part).map(Segment::Literal)
         }
     }
+}
+
+/// A literal segment in the form in which a request has it, whatever spelling it is written in: `%7Eme` is `~me`, and `é` is
+/// `%C3%A9`. So one who writes another spelling of a path means the same as the gateway.
+///
+/// # Errors
+/// No request has such a segment: the gateway refuses it, or resolves it.
+pub(crate) fn literal(part: &str) -> Result<String, PatternError> {
+    match canonical_segment(part) {
+        Ok(canonical) if canonical == "." || canonical == ".." => {
+            refuse("no path has `.` or `..`, in any spelling: paths are made canonical first")
+        }
+        Ok(canonical) => Ok(canonical),
+        Err(refusal) => {
+            let remedy = match refusal {
+                PathRefusal::PercentInvalid => "; write `%25` for the percent sign itself",
+                _ => "",
+            };
+            refuse(format!("no path has `{part}`: one that {refusal} is refused{remedy}"))
+        }
+    }
+}
+
+/// A plain path of a manifest in its canonical form; see [`literal`].
+///
+/// # Errors
+/// As of [`literal`], and an empty segment in the middle.
+pub(crate) fn literal_path(text: &str) -> Result<String, PatternError> {
+    let Some(rest) = text.strip_prefix('/') else {
+        return refuse(format!("a path starts with `/`, and `{text}` does not"));
+    };
+    let mut path = String::new();
+    let mut parts = rest.split('/').peekable();
+    while let Some(part) = parts.next() {
+        if part.is_empty() && parts.peek().is_some() {
+            return refuse("an empty segment (`//`) is nowhere kept: paths are made canonical first");
+        }
+        path.push('/');
+        path.push_str(&literal(part)?);
+    }
+    Ok(path)
 }
 
 impl fmt::Display for PathPattern {
@@ -392,6 +434,40 @@ mod tests {
 
     fn endpoint(text: &str) -> EndpointPattern {
         text.parse().unwrap()
+    }
+
+    /// What is written in another spelling means the path that a request of either spelling has.
+    #[test]
+    fn literals_are_made_canonical() {
+        for (written, canonical) in [
+            ("/%7Ezz/é", "/~zz/%C3%A9"),
+            ("/%c3%a9", "/%C3%A9"),
+            ("/[a]|^\"<>`", "/%5Ba%5D%7C%5E%22%3C%3E%60"),
+            ("/a%2Ab/{id}/**", "/a%2Ab/{id}/**"),
+            ("/%7Bid%7D", "/%7Bid%7D"),
+            ("/a;b=c", "/a;b=c"),
+        ] {
+            assert_eq!(path(written).to_string(), canonical);
+            assert_eq!(path(canonical), path(written));
+        }
+        assert_eq!(endpoint("ANY /%61"), endpoint("ANY /a"));
+    }
+
+    #[test]
+    fn literals_that_no_request_has_are_refused() {
+        for (written, why) in [
+            ("/%zz", "percent"),
+            ("/a%", "`%25`"),
+            ("/a%2fb", "encoded slash"),
+            ("/a%5C", "backslash"),
+            ("/a%00", "NUL"),
+            ("/%2e%2E/a", "`..`"),
+            ("/%2e;x", "parameter"),
+            ("/a//b", "empty segment"),
+        ] {
+            let refused = written.parse::<PathPattern>().unwrap_err();
+            assert!(refused.reason.contains(why), "{written}: {refused}");
+        }
     }
 
     #[test]

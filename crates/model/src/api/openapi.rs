@@ -3,7 +3,7 @@
 use crate::api::{Api, ApiKind, OPERATIONS_MAX, Operation, repeats, too_many};
 use crate::code::Code;
 use crate::finding::{FileId, Finding, excerpt};
-use crate::pattern::{EndpointPattern, PathPattern, Segment};
+use crate::pattern::{EndpointPattern, PathPattern, Segment, literal};
 use crate::yaml::{self, Entry, Node};
 
 /// Fixed fields of a path item that are methods (OpenAPI 3.1, section 4.8.9.1).
@@ -121,8 +121,12 @@ fn path_pattern(text: &str) -> Result<PathPattern, String> {
     let segment = |(index, part): (usize, &'_ str)| -> Result<Segment, String> {
         match (part, index + 1 == count) {
             ("", true) => Ok(Segment::Literal(String::new())),
-            ("" | "." | "..", _) => Err(format!("`{part}` never matches: paths are made canonical first")),
-            _ if !part.contains(['{', '}']) => Ok(Segment::Literal(part.to_owned())),
+            ("", _) => Err("an empty segment never matches: paths are made canonical first".to_owned()),
+            _ if !part.contains(['{', '}', '*']) => {
+                literal(part).map(Segment::Literal).map_err(|refused| refused.reason)
+            }
+            // A star is a character here, and a pattern has none that is.
+            _ if part.contains('*') => Ok(Segment::Any),
             _ => Ok(format!("/{part}")
                 .parse::<PathPattern>()
                 .ok()

@@ -54,6 +54,18 @@ fn openapi_gives_its_operations() {
     assert_eq!(api.operations[1].id.as_deref(), Some("listOrders"));
 }
 
+/// Written in any spelling, a literal has the form of a request's path; a star is no wildcard here.
+#[test]
+fn literals_are_made_canonical() {
+    let api = api("a.yaml", "openapi: 3.1.0\npaths: { /%7Eme/é: { get: {} }, /a*b/**: { get: {} } }\n");
+    let endpoints: Vec<String> = api.operations.iter().map(|one| one.endpoint.to_string()).collect();
+    assert_eq!(endpoints, ["GET /~me/%C3%A9", "GET /*/*"]);
+    for path in ["/a%2fb", "/%zz", "/%2e%2e/a", "/a//b"] {
+        let text = format!("openapi: 3.1.0\npaths: {{ {path}: {{ get: {{}} }} }}\n");
+        assert_eq!(codes("a.yaml", &text), [Code::ApiUnreadable], "{path}");
+    }
+}
+
 #[test]
 fn json_is_read_as_it_is() {
     let api = api("a.json", r#"{"openapi":"3.1.0","paths":{"/a":{"get":{}}}}"#);

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::pattern::{EndpointPattern, Segment};
+use crate::code::Code;
+use crate::path::{PathRefusal, canonicalise};
+use crate::pattern::EndpointPattern;
 use crate::plan::FieldMatch;
 
 /// A request to be explained.
@@ -125,16 +127,28 @@ fn request_line(text: &str) -> Result<Question, QuestionError> {
     let (host, target) = target.split_at(slash);
     let host = (!host.is_empty()).then(|| host.split(':').next().unwrap_or_default().to_ascii_lowercase());
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let pattern: EndpointPattern =
-        format!("{method} {path}").parse().map_err(|error| QuestionError::Text(format!("{error}")))?;
-    let EndpointPattern::Http { method: Some(method), path: segments, .. } = pattern else {
-        return Err(QuestionError::Text("a request has one method: write it instead of `ANY`".to_owned()));
-    };
-    if segments.segments.iter().any(|segment| !matches!(segment, Segment::Literal(_))) {
+    let wildcard = |part: &str| matches!(part, "*" | "**") || (part.starts_with('{') && part.ends_with('}'));
+    if path.split('/').any(wildcard) {
         let why = "a request has no wildcards: write a real path, e.g. `GET /orders/42`";
         return Err(QuestionError::Text(why.to_owned()));
     }
-    Ok(plain(&method, host, path, query))
+    let any: EndpointPattern =
+        format!("{method} /").parse().map_err(|error| QuestionError::Text(format!("{error}")))?;
+    let EndpointPattern::Http { method: Some(method), .. } = any else {
+        return Err(QuestionError::Text("a request has one method: write it instead of `ANY`".to_owned()));
+    };
+    let path = canonical(path).map_err(|refusal| {
+        let code = Code::BadPath;
+        QuestionError::Text(format!("a request for `{path}` is refused with {code}: its path {refusal}"))
+    })?;
+    Ok(plain(&method, host, &path, query))
+}
+
+/// The path as routes, policies and services see it.
+fn canonical(path: &str) -> Result<String, PathRefusal> {
+    let mut canonical = Vec::with_capacity(path.len());
+    canonicalise(path.as_bytes(), &mut canonical)?;
+    String::from_utf8(canonical).map_err(|_| PathRefusal::RawByte)
 }
 
 impl fmt::Display for Question {

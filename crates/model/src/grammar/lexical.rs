@@ -16,7 +16,7 @@ use crate::finding::excerpt;
 use crate::manifest::{
     AccessLog, Auth, Downstream, HealthProbe, HostPort, RelationPattern, RouteKey, Scheme, ServiceUrl,
 };
-use crate::pattern::{EndpointPattern, PathPattern};
+use crate::pattern::{EndpointPattern, PathPattern, literal_path};
 use crate::plan::{Balance, HashKey, Protocol, TracesOver};
 
 /// Why a text is not what its place takes.
@@ -200,7 +200,7 @@ pub fn file(text: &str) -> Read<String> {
     Ok(text.to_owned())
 }
 
-/// `/path` of HTTP, without query.
+/// `/path` of HTTP, without query; in its canonical form.
 pub fn http_path(text: &str) -> Read<String> {
     if !text.starts_with('/') {
         return wrong(Code::BadValue, format!("a path starts with `/`: write `/{}`", excerpt(text)));
@@ -213,7 +213,7 @@ pub fn http_path(text: &str) -> Read<String> {
             "write a plain path such as `/healthz`: no query, no wildcard, no space",
         );
     }
-    Ok(text.to_owned())
+    literal_path(text).map_err(|refused| Mistake { code: Code::BadValue, why: refused.reason, part: None })
 }
 
 /// Prefix of `rewrite`: as [`http_path`].

@@ -1,5 +1,8 @@
 //! Tests of the head: canonical paths by table, fields by operation, and memory that is kept.
 
+use weft_model::explain::Question;
+use weft_model::pattern::PathPattern;
+
 use super::*;
 
 /// Raw path, canonical path; or raw path, refusal.
@@ -89,6 +92,47 @@ fn paths() {
             Err(refusal) => assert_eq!((got, text), (Err(*refusal), "before"), "{raw:?}"),
         }
     }
+}
+
+/// `weft explain` asks about the path that the gateway would see, or says that it would refuse it.
+#[test]
+fn a_question_has_the_path_of_its_request() {
+    let wildcard = |part: &str| part.starts_with(['{', '*']);
+    for (raw, expected) in PATHS.iter().filter(|(raw, _)| raw.starts_with('/') && !raw.contains('?')) {
+        let asked = Question::read(&format!("GET {raw}"), &[]);
+        match (raw.split('/').any(wildcard), expected) {
+            (false, Ok(canonical)) => assert_eq!(asked.unwrap().path, *canonical, "{raw:?}"),
+            _ => assert!(asked.is_err(), "{raw:?}: {asked:?}"),
+        }
+    }
+}
+
+/// A pattern matches the path of a request that is spelt as the pattern is; where the gateway refuses or resolves the
+/// request's path, it is no pattern. What a request may not hold as it is, a pattern may (`/é`).
+#[test]
+fn a_pattern_means_the_path_of_its_spelling() {
+    let mut matched = 0;
+    for (raw, expected) in PATHS {
+        let resolved = raw.contains("//")
+            || expected.is_ok_and(|path| path.matches('/').count() != raw.matches('/').count());
+        match (raw.parse::<PathPattern>(), expected) {
+            (Ok(pattern), Ok(canonical)) => {
+                assert!(pattern.matches(canonical) && !resolved, "{raw:?}");
+                assert_eq!(pattern.to_string(), *canonical, "{raw:?}");
+                matched += 1;
+            }
+            (Ok(_), Err(refusal)) => {
+                assert_eq!((*refusal, raw.is_ascii()), (PathRefusal::RawByte, false), "{raw:?}");
+            }
+            (Err(refused), Ok(_)) => {
+                // What patterns use themselves stands in no literal.
+                let dots = raw.split('/').any(|part| matches!(part.replace("%2e", ".").as_str(), "." | ".."));
+                assert!(resolved || dots || raw.contains(['{', '*']), "{raw:?}: {refused}");
+            }
+            (Err(_), Err(_)) => {}
+        }
+    }
+    assert!(matched > 15, "{matched}");
 }
 
 /// Canonical is a fixed point: making it canonical again changes nothing, and the quick look never disagrees.
