@@ -682,7 +682,7 @@ static TABLE: [Entry; 150] = [
     Entry { number: 2010, id: "W2010", name: "body_too_large", kind: Kind::Refusal, status: Some(413), grpc: Some(8), closes: true, retry_after_s: None,
         summary: "The request's body is larger than the limit.",
         remedy: "Send less." },
-    Entry { number: 2011, id: "W2011", name: "bad_path", kind: Kind::Refusal, status: Some(400), grpc: Some(3), closes: false, retry_after_s: None,
+    Entry { number: 2011, id: "W2011", name: "bad_path", kind: Kind::Refusal, status: Some(400), grpc: Some(3), closes: true, retry_after_s: None,
         summary: "The path cannot be made canonical without guessing (encoded slash, backslash, NUL, broken percent-encoding, out of the root).",
         remedy: "Send a plain path; put such characters into the query or the body." },
     Entry { number: 2012, id: "W2012", name: "bad_host", kind: Kind::Refusal, status: Some(400), grpc: Some(3), closes: true, retry_after_s: None,

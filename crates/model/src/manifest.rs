@@ -104,6 +104,8 @@ pub struct Service {
     pub build: Option<Spanned<String>>,
     /// Where it runs, if elsewhere.
     pub url: Option<Spanned<ServiceUrl>>,
+    /// `run` or `url` is there, also where it could not be read.
+    pub has_place: bool,
     /// Port that it listens on.
     pub port: Option<Spanned<u16>>,
     /// What it speaks; seen by itself where absent.
@@ -262,6 +264,8 @@ pub struct Gateway {
     pub trusted_proxies: Vec<Spanned<IpNet>>,
     /// `auth: none` opens all routes.
     pub auth: Option<Spanned<Auth>>,
+    /// `auth` is there, also where it could not be read.
+    pub has_auth: bool,
     /// Whole exchange.
     pub timeout: Option<Spanned<Duration>>,
     /// Cross-origin rules of all routes.
@@ -314,6 +318,8 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// `auth: none` opens this route.
     pub auth: Option<Spanned<Auth>>,
+    /// `auth` is there, also where it could not be read.
+    pub has_auth: bool,
 }
 
 /// What a route matches.

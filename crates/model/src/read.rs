@@ -136,6 +136,7 @@ impl Reader<'_> {
             run: scalar(node, "run", lexical::text),
             build: scalar(node, "build", lexical::text),
             url: scalar(node, "url", lexical::service_url),
+            has_place: ["run", "url"].iter().any(|key| field(node, key).is_some()),
             port: scalar(node, "port", port),
             protocol: scalar(node, "protocol", lexical::protocol),
             api: scalar(node, "api", lexical::file),

@@ -34,7 +34,8 @@ pub(super) fn check(model: &Model, report: &mut Report) {
 
 /// Nothing is open by silence.
 fn auth(gateway: &Gateway, route: &Route, report: &mut Report) {
-    if gateway.said.auth.is_none() && route.said.auth.is_none() {
+    // One that could not be read was found already.
+    if !gateway.said.has_auth && !route.said.has_auth {
         let message = format!("`{}` does not say who may use it", route.said.key.text);
         let remedy =
             "write `auth: none` on the route, or on `gateway` for all routes, to open it to everyone";

@@ -44,7 +44,8 @@ fn place(service: &Service, report: &mut Report) {
     let said = &service.said;
     let name = service.name();
     let Some(url) = &said.url else {
-        if said.run.is_none() {
+        // One that could not be read was found already.
+        if !said.has_place {
             let message = format!("`{name}` neither runs here nor elsewhere");
             report.error(
                 Code::NothingToRun,

@@ -38,6 +38,7 @@ impl Reader<'_> {
             tls: field(node, "tls").and_then(gateway_tls),
             trusted_proxies: list(node, "trusted_proxies", lexical::network),
             auth: scalar(node, "auth", lexical::auth),
+            has_auth: field(node, "auth").is_some(),
             timeout: scalar(node, "timeout", lexical::duration),
             cors: field(node, "cors").map(|cors| self.cors(cors)),
             routes: entries(node, "routes").iter().filter_map(|entry| self.route(entry)).collect(),
@@ -69,6 +70,7 @@ impl Reader<'_> {
             cors: field(node, "cors").map(|cors| self.cors(cors)),
             mirror: field(node, "mirror").and_then(mirror),
             auth: scalar(node, "auth", lexical::auth),
+            has_auth: field(node, "auth").is_some(),
             key,
         })
     }

@@ -64,20 +64,33 @@ pub struct Told {
     /// Where it shall listen on `127.0.0.1`.
     pub port: u16,
     /// Variable and port of the sidecar's outbound listener, for each callee.
-    pub callees: Vec<(String, u16)>,
+    pub callees: Vec<Callee>,
     /// The sidecar as forward proxy.
     pub proxy: u16,
     /// The sidecar's own API.
     pub api: u16,
 }
 
+/// Where a callee is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callee {
+    /// Name of the variable that says so.
+    pub variable: String,
+    /// `http`, or `tcp` for one that is said to speak a protocol of its own: no client of HTTP should take it for one.
+    pub scheme: &'static str,
+    /// On `127.0.0.1`.
+    pub port: u16,
+}
+
 impl Told {
     /// The variables of `interfaces.md`, without those of the manifest.
     pub fn variables(&self) -> Vec<(String, String)> {
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let address = |scheme: &str, port: u16| format!("{scheme}://127.0.0.1:{port}");
+        let url = |port| address("http", port);
         let hosts = "localhost,127.0.0.1,::1";
         let mut all = vec![("PORT".to_owned(), self.port.to_string())];
-        all.extend(self.callees.iter().map(|(variable, port)| (variable.clone(), url(*port))));
+        let callee = |it: &Callee| (it.variable.clone(), address(it.scheme, it.port));
+        all.extend(self.callees.iter().map(callee));
         for (name, value) in [
             ("HTTP_PROXY", url(self.proxy)),
             ("http_proxy", url(self.proxy)),
@@ -149,7 +162,9 @@ mod tests {
             [("HOME", "/home/me"), ("WEFT_X", "1"), ("LISTEN_FDS", "2"), ("http_proxy", "p")]
                 .map(|(name, value)| (name.into(), value.into()))
                 .to_vec();
-        let told = Told { port: 7005, callees: vec![("USERS_URL".to_owned(), 4001)], proxy: 4002, api: 4003 };
+        let callee = |variable: &str, scheme, port| Callee { variable: variable.to_owned(), scheme, port };
+        let callees = vec![callee("USERS_URL", "http", 4001), callee("STORE_URL", "tcp", 4004)];
+        let told = Told { port: 7005, callees, proxy: 4002, api: 4003 };
         let manifest = [("PORT", "1"), ("http_proxy", ""), ("MODE", "dev")]
             .map(|(name, value)| (name.to_owned(), EnvValue::new(value, value)))
             .into();
@@ -159,6 +174,7 @@ mod tests {
         assert_eq!((get("WEFT_X"), get("LISTEN_FDS")), (None, None));
         assert_eq!(get("PORT"), Some("7005"));
         assert_eq!(get("USERS_URL"), Some("http://127.0.0.1:4001"));
+        assert_eq!(get("STORE_URL"), Some("tcp://127.0.0.1:4004"));
         assert_eq!((get("HTTP_PROXY"), get("http_proxy")), (Some("http://127.0.0.1:4002"), Some("")));
         assert_eq!(get("WEFT_URL"), Some("http://127.0.0.1:4003"));
         assert_eq!(get("MODE"), Some("dev"));

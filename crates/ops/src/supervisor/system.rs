@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_model::plan::{LaunchService, Plan, Plans, RolePlan};
+use weft_model::plan::{LaunchService, OutboundPlan, Plan, Plans, Protocol, RolePlan};
 
-use super::command::Told;
+use super::command::{Callee, Told};
 use super::machine::{Event, Kind, Machine, Need, UnitId, UnitSpec};
 use super::sockets::{self, Pool, PortError, SocketSet};
 use crate::keep::confine::Ports;
@@ -128,11 +128,19 @@ struct Member {
     service: Option<UnitId>,
 }
 
+/// A callee of a service, as the service is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outbound {
+    callee: String,
+    variable: String,
+    scheme: &'static str,
+}
+
 /// A version of a service as it is now.
 #[derive(Debug)]
 struct Running {
     launch: LaunchService,
-    callees: Vec<(String, String)>,
+    callees: Vec<Outbound>,
     members: Vec<Member>,
 }
 
@@ -353,7 +361,7 @@ impl System {
         &mut self,
         machine: &mut Machine,
         launch: &LaunchService,
-        callees: Vec<(String, String)>,
+        callees: Vec<Outbound>,
         here: &BTreeSet<&str>,
         change: &mut Change,
     ) -> Result<(), SystemError> {
@@ -396,7 +404,7 @@ impl System {
         &mut self,
         machine: &mut Machine,
         launch: &LaunchService,
-        callees: &[(String, String)],
+        callees: &[Outbound],
         here: &BTreeSet<&str>,
         replaced: Option<&Member>,
         first: bool,
@@ -438,7 +446,7 @@ impl System {
     fn instance(
         &mut self,
         launch: &LaunchService,
-        callees: &[(String, String)],
+        callees: &[Outbound],
         port: u16,
         pooled: bool,
         foreign: Option<SocketAddr>,
@@ -449,9 +457,9 @@ impl System {
         let mut sockets = SocketSet::default();
         sockets.open_free("inbound")?;
         let mut told = Told { port, callees: Vec::new(), proxy: 0, api: 0 };
-        for (callee, variable) in callees {
+        for Outbound { callee, variable, scheme } in callees {
             let port = sockets.open_free(&format!("outbound.{callee}"))?;
-            told.callees.push((variable.clone(), port));
+            told.callees.push(Callee { variable: variable.clone(), scheme, port });
         }
         told.proxy = sockets.open_free("proxy")?;
         told.api = sockets.open_free("api")?;
@@ -687,14 +695,18 @@ fn leave(member: &Member, change: &mut Change) {
     change.events.extend(member.service.into_iter().chain([member.sidecar]).map(Event::Leave));
 }
 
-/// Callee and variable, of the plan of a service's sidecars.
-fn callees_of(plan: &Plan) -> Vec<(String, String)> {
-    match &plan.role {
-        RolePlan::Sidecar(sidecar) => {
-            sidecar.outbound.iter().map(|out| (out.callee.clone(), out.variable.clone())).collect()
-        }
-        RolePlan::Gateway(_) => Vec::new(),
-    }
+/// What the sidecars of a service lead to, by their plan.
+fn callees_of(plan: &Plan) -> Vec<Outbound> {
+    let RolePlan::Sidecar(sidecar) = &plan.role else { return Vec::new() };
+    let is_tcp = |name: &str| {
+        plan.upstreams.iter().any(|upstream| upstream.name == name && upstream.protocol == Protocol::Tcp)
+    };
+    let outbound = |out: &OutboundPlan| Outbound {
+        callee: out.callee.clone(),
+        variable: out.variable.clone(),
+        scheme: if is_tcp(&out.callee) { "tcp" } else { "http" },
+    };
+    sidecar.outbound.iter().map(outbound).collect()
 }
 
 /// Whether a running service has to be started anew to be as it is said now. Copies, health and order do not ask for that.

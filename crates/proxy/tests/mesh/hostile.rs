@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use weft_model::code::Code;
 use weft_proxy::Limits;
 
 use crate::support::http2::{self, Client, grpc};
@@ -49,6 +50,27 @@ async fn a_head_that_does_not_come_to_an_end_is_answered_and_closed() {
     client.write("GE").await;
     assert_eq!(client.answer().await.code(), "W2023");
     client.closed().await;
+}
+
+/// What the parser of heads refuses ends the connection, as the table of codes says of each.
+#[tokio::test]
+async fn a_head_that_is_refused_ends_the_connection() {
+    let mesh = in_front_of(echo("api").await).await;
+    for (head, status, code) in [
+        ("GET /a%2fb HTTP/1.1\r\nhost: a\r\n\r\n", 400, Code::BadPath),
+        ("GET /.. HTTP/1.1\r\nhost: a\r\n\r\n", 400, Code::BadPath),
+        ("GET / HTTP/1.1\r\n\r\n", 400, Code::BadHost),
+        ("GET / HTTP/1.1\r\nhost: a\r\na_b: c\r\n\r\n", 400, Code::BadFieldName),
+        ("GET / HTTP/1.1\r\nhost: a\r\nexpect: tea\r\n\r\n", 417, Code::ExpectationFailed),
+        ("GET / HTTP/2.5\r\nhost: a\r\n\r\n", 505, Code::VersionNotSupported),
+    ] {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        client.write(head).await;
+        let refused = client.answer().await;
+        assert_eq!((refused.status(), refused.code().as_str()), (status, code.as_str()), "{head}");
+        assert_eq!((refused.field("connection"), code.closes()), (Some("close"), true), "{head}");
+        client.closed().await;
+    }
 }
 
 #[tokio::test]

@@ -213,7 +213,8 @@ fn told(response: &Response) -> String {
 }
 
 fn address(url: &str) -> io::Result<SocketAddr> {
-    let host = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    let host = ["http://", "tcp://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let host = host.map(|rest| rest.trim_end_matches('/'));
     let found = host.and_then(|host| host.to_socket_addrs().ok()?.next());
     found.ok_or_else(|| io::Error::other(format!("not an address: {url}")))
 }

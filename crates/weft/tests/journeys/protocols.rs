@@ -129,6 +129,10 @@ gateway:
     let told = http::get(system.edge, "/call/bytes/hello").unwrap();
     assert_eq!(told.status, 502);
     assert!(told.text().contains("GET /hello HTTP/1.1"), "{}", told.text());
+    // A client of HTTP that is told the address by accident notices.
+    let one = system.processes(&["testkit-service", "one"]).first().unwrap().pid;
+    let address = weft_testkit::processes::variable(one, "BYTES_URL").unwrap();
+    assert!(address.starts_with("tcp://127.0.0.1:"), "{address}");
     assert!(system.interrupt().success());
     system.assert_nothing_left();
 }

@@ -119,7 +119,7 @@ fn control_is_first_callees_are_before_callers_and_the_edge_is_last() {
     assert_eq!(world.started.len(), 6, "{:?}", world.started);
     assert_eq!((at("control"), at("gateway")), (0, 5));
     assert!(at("users-1/sidecar") < at("users-1") && at("users-1") < at("orders-1"));
-    assert_eq!(world.told("orders-1").callees.first().unwrap().0, "USERS_URL");
+    assert_eq!(world.told("orders-1").callees.first().unwrap().variable, "USERS_URL");
     assert!(world.machine.settled());
 }
 
@@ -144,7 +144,7 @@ fn a_change_of_a_service_replaces_it_and_nobody_else() {
 fn a_new_callee_replaces_the_caller_with_a_listener_for_it() {
     let mut world = World::up(TWO, &[]);
     world.apply("  users: { run: users, calls: [ orders ] }\n  orders: { run: orders }\n");
-    assert_eq!(world.told("users-2").callees.first().unwrap().0, "ORDERS_URL");
+    assert_eq!(world.told("users-2").callees.first().unwrap().variable, "ORDERS_URL");
     assert!(world.told("orders-2").callees.is_empty());
 }
 
