@@ -279,14 +279,21 @@ impl<W: Write> Supervisor<W> {
         let metrics = show::metrics_of(plans);
         self.system.add_control(&mut self.machine, metrics.as_deref())?;
         self.metrics_asked = metrics;
-        self.system.apply(&mut self.machine, plans)?;
+        self.system.apply(&mut self.machine, plans, &mut Change::default())?;
         let names: Vec<String> = self.system.units().map(|(_, what)| what.label()).collect();
         self.screen.names(names.iter().map(String::as_str).filter(|name| !name.contains('/')));
-        for instance in self.system.foreign() {
-            let text = show::foreign(&instance);
-            self.screen.say("mine", &text, serde_json::json!({ "service": instance.launch.service }));
-        }
+        self.tell_foreign(&[]);
         Ok(())
+    }
+
+    /// Tells whoever runs a service himself what it has to know, where that was not told for one of `known`.
+    fn tell_foreign(&mut self, known: &[Arc<Instance>]) {
+        for instance in self.system.foreign() {
+            if !known.iter().any(|known| known.name == instance.name) {
+                let text = show::foreign(&instance);
+                self.screen.say("mine", &text, serde_json::json!({ "service": instance.launch.service }));
+            }
+        }
     }
 
     /// Shows findings that let the manifest pass, once.
@@ -552,22 +559,28 @@ impl<W: Write> Supervisor<W> {
                 self.screen.say("stopping", "draining, as `weft down` asks", serde_json::Value::Null);
                 self.stop_all();
             }
-            Ask::Restart { target, build } => {
-                let what = target.clone().unwrap_or_else(|| "all services".to_owned());
-                match self.system.restart(&mut self.machine, target.as_deref(), build) {
-                    Ok(change) => {
-                        let text = format!("restarting {what}");
-                        self.screen.say("restart", &text, serde_json::Value::Null);
-                        let _ = answers.try_send(Answer::Progress(text));
-                        self.waiters.push(Waiter { answers, new: change.new.clone(), what });
-                        self.follow(change);
-                    }
-                    Err(error) => {
-                        let _ = answers.try_send(Answer::Error(error.to_string()));
-                    }
-                }
+            Ask::Restart { .. } if self.stopping => {
+                let _ = answers.try_send(Answer::Error("the system is going down".to_owned()));
+            }
+            Ask::Restart { target, build } => self.restart(target.as_deref(), build, answers),
+        }
+    }
+
+    fn restart(&mut self, target: Option<&str>, build: bool, answers: mpsc::Sender<Answer>) {
+        let what = target.unwrap_or("all services").to_owned();
+        let mut change = Change::default();
+        match self.system.restart(&mut self.machine, target, build, &mut change) {
+            Ok(()) => {
+                let text = format!("restarting {what}");
+                self.screen.say("restart", &text, serde_json::Value::Null);
+                let _ = answers.try_send(Answer::Progress(text));
+                self.waiters.push(Waiter { answers, new: change.new.clone(), what });
+            }
+            Err(error) => {
+                let _ = answers.try_send(Answer::Error(error.to_string()));
             }
         }
+        self.follow(change);
     }
 
     fn follow(&mut self, change: Change) {
@@ -583,13 +596,15 @@ impl<W: Write> Supervisor<W> {
         waiters.retain(|waiter| {
             let up =
                 |unit: &UnitId| matches!(self.machine.state(*unit), Some(State::Up { .. } | State::Built));
-            let failed = |unit: &&UnitId| {
-                self.machine.state(**unit).is_none()
-                    || self.units.get(*unit).is_some_and(|known| known.given_up)
-            };
-            if let Some(unit) = waiter.new.iter().find(failed) {
-                let why = self.units.get(unit).map(|known| known.why.clone()).unwrap_or_default();
-                let text = format!("{} did not come up again; the one before serves on. {why}", waiter.what);
+            let given_up = |unit: &UnitId| self.units.get(unit).filter(|known| known.given_up);
+            if let Some(unit) = waiter.new.iter().find_map(given_up) {
+                let what = &waiter.what;
+                let text = format!("{what} did not come up again; the one before serves on. {}", unit.why);
+                let _ = waiter.answers.try_send(Answer::Error(text));
+                return false;
+            }
+            if waiter.new.iter().any(|unit| self.machine.leaves(*unit)) {
+                let text = format!("{} was changed or stopped before it came up again", waiter.what);
                 let _ = waiter.answers.try_send(Answer::Error(text));
                 return false;
             }
@@ -622,12 +637,12 @@ impl<W: Write> Supervisor<W> {
             let text = "observe.metrics: another address takes effect with the next `weft up`";
             self.screen.say("changed", text, serde_json::Value::Null);
         }
-        match self.system.apply(&mut self.machine, &plans) {
-            Ok(change) => self.follow(change),
-            Err(error) => {
-                self.screen.say("refused", &error.to_string(), serde_json::Value::Null);
-                self.feed(Event::Tick);
-            }
+        let (mut change, foreign) = (Change::default(), self.system.foreign());
+        let applied = self.system.apply(&mut self.machine, &plans, &mut change);
+        self.follow(change);
+        self.tell_foreign(&foreign);
+        if let Err(error) = applied {
+            self.screen.say("refused", &error.to_string(), serde_json::Value::Null);
         }
     }
 

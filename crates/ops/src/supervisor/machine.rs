@@ -3,7 +3,8 @@
 //!
 //! A [`UnitSpec`] is one process to have. A unit starts once what it [`Need`]s is there, is *up* when it says so, is
 //! started again when it ends by itself, and leaves after whoever needs it. A rolling restart is two units of which the
-//! second replaces the first: the first leaves once the second is up.
+//! second replaces the first: the first leaves once the second is up. A third that replaces the second before that is up
+//! replaces the first as well.
 
 #[cfg(test)]
 mod tests;
@@ -61,7 +62,7 @@ pub struct UnitSpec {
     pub groups: Vec<String>,
     /// What must be there first.
     pub needs: Vec<Need>,
-    /// These leave once this one is up.
+    /// These leave once this one is up, and with them whom those were to replace that never were up themselves.
     pub replaces: Vec<UnitId>,
     /// How long its first start may take, with all its attempts.
     pub start_limit: Duration,
@@ -180,9 +181,14 @@ impl Machine {
     }
 
     /// Adds a unit; it starts with the next event, once what it needs is there.
-    pub fn add(&mut self, spec: UnitSpec) -> UnitId {
+    pub fn add(&mut self, mut spec: UnitSpec) -> UnitId {
         let id = UnitId(self.next_id);
         self.next_id += 1;
+        // Who never was up made nobody leave: whoever comes instead has to.
+        let heirless = spec.replaces.iter().filter_map(|replaced| self.units.get(replaced));
+        let inherited: Vec<UnitId> =
+            heirless.filter(|unit| !unit.was_up).flat_map(|unit| unit.spec.replaces.clone()).collect();
+        spec.replaces.extend(inherited);
         let unit = Unit {
             spec,
             state: State::Waiting,
@@ -190,7 +196,7 @@ impl Machine {
             was_up: false,
             failures: 0,
             restarts: 0,
-            leaving: false,
+            leaving: self.stopping,
             evicted: false,
         };
         self.units.insert(id, unit);
@@ -208,6 +214,16 @@ impl Machine {
     pub fn wait_for_end(&mut self, id: UnitId, of: UnitId) {
         if let Some(unit) = self.units.get_mut(&id) {
             unit.spec.needs.push(Need::Gone(of));
+        }
+    }
+
+    /// Makes a unit that was to replace others, and never was up, replace one more.
+    pub fn replace_too(&mut self, id: UnitId, other: UnitId) {
+        if let Some(unit) = self.units.get_mut(&id)
+            && !unit.was_up
+            && !unit.spec.replaces.is_empty()
+        {
+            unit.spec.replaces.push(other);
         }
     }
 
@@ -265,6 +281,11 @@ impl Machine {
     /// Whether it was to replace another, and never was up.
     pub fn replaces(&self, id: UnitId) -> bool {
         self.units.get(&id).is_some_and(|unit| !unit.spec.replaces.is_empty() && !unit.was_up)
+    }
+
+    /// Whether it was up at least once.
+    pub fn was_up(&self, id: UnitId) -> bool {
+        self.units.get(&id).is_some_and(|unit| unit.was_up)
     }
 
     /// Whether it is on its way out.

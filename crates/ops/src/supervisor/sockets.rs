@@ -121,6 +121,13 @@ impl SocketSet {
         self.sockets.len() > before
     }
 
+    /// Takes over one of another set, and gives its port; `None` where there is none of that name.
+    pub fn adopt(&mut self, other: &Self, name: &str) -> Option<u16> {
+        let (name, socket, at) = other.sockets.iter().find(|(known, ..)| known == name)?;
+        self.sockets.push((name.clone(), Arc::clone(socket), *at));
+        Some(at.port())
+    }
+
     /// The port of one.
     pub fn port(&self, name: &str) -> Option<u16> {
         self.address(name).map(|address| address.port())
@@ -218,6 +225,12 @@ impl Pool {
         let port = self.range().find(free).ok_or_else(|| PortError::NoneFree(what.to_owned()))?;
         self.given.insert(port);
         Ok(port)
+    }
+
+    /// Whether somebody has it.
+    #[cfg(test)]
+    pub fn is_given(&self, port: u16) -> bool {
+        self.given.contains(port)
     }
 
     /// The service that had it is gone.

@@ -3,7 +3,11 @@
 //! A service has instances; an instance has a name, sockets, a sidecar and, unless somebody else runs it, a process. What
 //! changes of a service replaces its instances one for one: the new one is well before the old one is told to leave, on
 //! another port if need be.
+//!
+//! What is replaced is always who serves, never who was on its way there: an instance that is not wanted any more before it
+//! was up leaves at once, and whom it was to replace serves on, for its successor or for good if it is what is wanted again.
 
+mod members;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +19,9 @@ use std::time::Duration;
 
 use weft_model::plan::{LaunchService, OutboundPlan, Plan, Plans, Protocol, RolePlan};
 
-use super::command::{Callee, Told};
+use members::{Member, Port, Renew, Wanted};
+
+use super::command::Told;
 use super::machine::{Event, Kind, Machine, Need, UnitId, UnitSpec};
 use super::sockets::{self, Pool, PortError, SocketSet};
 use crate::keep::confine::Ports;
@@ -68,6 +74,8 @@ pub struct Instance {
     pub foreign: Option<SocketAddr>,
     /// Its port came from the pool.
     pooled: bool,
+    /// Callees and variables for which its sidecar listens.
+    callees: Vec<Outbound>,
 }
 
 /// What a unit is.
@@ -117,15 +125,14 @@ impl Instance {
     }
 }
 
-/// The units of one instance.
-#[derive(Clone, Debug)]
-struct Member {
-    instance: Arc<Instance>,
-    /// Whom it replaces: they are taken back if it does not come up.
-    before: Option<Box<Member>>,
-    sidecar: UnitId,
-    /// Absent where somebody else runs it.
-    service: Option<UnitId>,
+/// The gateway as it is wanted.
+#[derive(Clone)]
+struct Edge {
+    unit: UnitId,
+    listen: Vec<String>,
+    sockets: Arc<SocketSet>,
+    /// Who serves until this one is up. Forgotten once it is gone.
+    before: Option<Box<Edge>>,
 }
 
 /// A callee of a service, as the service is told of it.
@@ -175,7 +182,7 @@ pub struct System {
     builds: Vec<(Build, UnitId)>,
     ordinals: BTreeMap<String, u32>,
     control: Option<(UnitId, Arc<SocketSet>)>,
-    gateway: Option<(UnitId, Vec<String>, Arc<SocketSet>)>,
+    gateway: Option<Edge>,
 }
 
 impl System {
@@ -216,7 +223,7 @@ impl System {
 
     /// Addresses of the edge.
     pub fn edge(&self) -> Vec<SocketAddr> {
-        self.gateway.as_ref().map(|(_, _, sockets)| sockets.addresses()).unwrap_or_default()
+        self.gateway.as_ref().map(|edge| edge.sockets.addresses()).unwrap_or_default()
     }
 
     /// Instances that somebody else runs.
@@ -233,19 +240,23 @@ impl System {
     pub fn forbidden(&self, instance: &Instance) -> Ports {
         let mut ports = Ports::none();
         self.pool.range().for_each(|port| ports.insert(port));
-        let members = self.running.values().flat_map(|running| &running.members);
-        members.for_each(|member| ports.insert(member.instance.told.port));
+        for what in self.what.values() {
+            if let What::Sidecar(other) = what {
+                ports.insert(other.told.port);
+            }
+        }
         ports.remove(instance.told.port);
         ports
     }
 
     /// The service `unit` should replace another and did not come up: the one before is the one to have again.
     pub fn unreplace(&mut self, unit: UnitId) {
+        let Some(What::Service(failed)) = self.what.get(&unit) else { return };
         let mut members = self.running.values_mut().flat_map(|running| &mut running.members);
-        if let Some(member) = members.find(|member| member.service == Some(unit))
+        if let Some(member) = members.find(|member| member.instance.name == failed.name)
             && let Some(before) = member.before.take()
         {
-            *member = *before;
+            member.instance = before;
         }
     }
 
@@ -260,44 +271,51 @@ impl System {
         machine: &mut Machine,
         unit: UnitId,
     ) -> Result<Option<Change>, SystemError> {
+        let Some(What::Service(failed)) = self.what.get(&unit).cloned() else { return Ok(None) };
         let found = self.running.iter().find_map(|(key, running)| {
-            let index = running.members.iter().position(|member| member.service == Some(unit))?;
-            let member = running.members.get(index)?.clone();
-            Some((key.clone(), index, running.callees.clone(), member))
+            let index = running.members.iter().position(|member| member.instance.name == failed.name)?;
+            Some((key.clone(), index, running.members.get(index)?.before.clone()?))
         });
-        let Some((key, index, callees, failed)) = found else { return Ok(None) };
-        let launch = &failed.instance.launch;
-        let (Some(before), Some(port)) = (failed.before.clone(), launch.port) else { return Ok(None) };
-        if failed.instance.told.port == port || before.instance.told.port != port {
+        let (Some((key, index, before)), Some(port)) = (found, failed.launch.port) else { return Ok(None) };
+        if failed.told.port == port || before.told.port != port {
             return Ok(None);
         }
         let mut change = Change::default();
-        leave(&failed, &mut change);
-        leave(&before, &mut change);
-        let instance = Arc::new(self.instance(launch, &callees, port, false, None)?);
-        let sidecar = self.add_sidecar(machine, &instance, Vec::new());
-        let service = self.add_service(machine, &instance, &BTreeSet::new(), Vec::new());
-        for (service, old) in service.into_iter().zip(before.service) {
-            machine.wait_for_end(service, old);
-        }
-        change.new.extend(service.into_iter().chain([sidecar]));
+        self.leave(&failed, &mut change);
+        self.leave(&before, &mut change);
+        let (_, after) = self.of_instance(&before.name);
+        let port = Port { port, pooled: false, after };
+        let place = self.new_place(&failed.launch, &failed.callees, port, None, None)?;
+        let member = self.take_place(machine, place, &BTreeSet::new(), &mut change);
         if let Some(place) = self.running.get_mut(&key).and_then(|running| running.members.get_mut(index)) {
-            *place = Member { instance, before: None, sidecar, service };
+            *place = member;
         }
         Ok(Some(change))
     }
 
-    /// A unit is gone: forgets it, and frees its port once nobody uses it any more.
+    /// A unit is gone: forgets it, and frees what it had once nobody uses it any more.
     pub fn forget(&mut self, unit: UnitId) {
         let gone = self.what.remove(&unit);
-        if let Some(What::Sidecar(instance) | What::Service(instance)) = gone {
-            let used = self.what.values().any(|what| match what {
-                What::Sidecar(other) | What::Service(other) => other.told.port == instance.told.port,
-                _ => false,
+        if let Some(edge) = &mut self.gateway
+            && edge.before.as_ref().is_some_and(|before| before.unit == unit)
+        {
+            edge.before = None;
+        }
+        let Some(What::Sidecar(instance) | What::Service(instance)) = gone else { return };
+        if self.units_of(&instance).is_empty() {
+            // With it its sockets are closed.
+            let members = self.running.values_mut().flat_map(|running| &mut running.members);
+            let gone = |before: &Arc<Instance>| before.name == instance.name;
+            members.filter(|member| member.before.as_ref().is_some_and(gone)).for_each(|member| {
+                member.before = None;
             });
-            if !used && instance.pooled {
-                self.pool.give_back(instance.told.port);
-            }
+        }
+        let used = self.what.values().any(|what| match what {
+            What::Sidecar(other) | What::Service(other) => other.told.port == instance.told.port,
+            _ => false,
+        });
+        if !used && instance.pooled {
+            self.pool.give_back(instance.told.port);
         }
     }
 
@@ -327,13 +345,17 @@ impl System {
         Ok(())
     }
 
-    /// Makes the system as `plans` want it: adds, replaces and lets leave. On an error nothing of the service in question
-    /// is changed.
+    /// Makes the system as `plans` want it: adds, replaces and lets leave. What was decided on is in `change`, also on an
+    /// error: then nothing of the service in question is changed, and what came before it is.
     ///
     /// # Errors
     /// A port that cannot be.
-    pub fn apply(&mut self, machine: &mut Machine, plans: &Plans) -> Result<Change, SystemError> {
-        let mut change = Change::default();
+    pub fn apply(
+        &mut self,
+        machine: &mut Machine,
+        plans: &Plans,
+        change: &mut Change,
+    ) -> Result<(), SystemError> {
         let launches = &plans.launch.services;
         for name in self.make.mine.keys() {
             if !launches.iter().any(|launch| launch.service == *name) {
@@ -345,16 +367,24 @@ impl System {
         for key in gone {
             if let Some(running) = self.running.remove(&key) {
                 change.told.push(format!("{}: removed", key.0));
-                running.members.iter().for_each(|member| leave(member, &mut change));
+                self.leave_but(&running.members, &[], change);
             }
         }
         let here: BTreeSet<&str> = launches.iter().map(|launch| launch.service.as_str()).collect();
         for launch in launches {
             let callees = plans.sidecars.get(&launch.service).map(callees_of).unwrap_or_default();
-            self.apply_service(machine, launch, callees, &here, &mut change)?;
+            self.apply_service(machine, launch, callees, &here, change)?;
         }
-        self.apply_gateway(machine, plans.gateway.as_ref(), &here, &mut change)?;
-        Ok(change)
+        // A build that failed is no reason not to try when it is wanted again.
+        self.builds.retain(|(build, unit)| {
+            let of = |launch: &LaunchService| {
+                launch.build.as_ref() == Some(&build.command) && launch.cwd == build.cwd
+            };
+            let wanted = launches.iter().any(of);
+            change.events.extend((!wanted).then_some(Event::Leave(*unit)));
+            wanted
+        });
+        self.apply_gateway(machine, plans.gateway.as_ref(), &here, change)
     }
 
     fn apply_service(
@@ -365,105 +395,18 @@ impl System {
         here: &BTreeSet<&str>,
         change: &mut Change,
     ) -> Result<(), SystemError> {
-        let replicas = if self.make.mine.contains_key(&launch.service) { 1 } else { launch.replicas };
-        let (old, new) = match self.running.get(&key(launch)) {
-            None => (Vec::new(), true),
+        let (old, renew) = match self.running.get(&key(launch)) {
+            None => (Vec::new(), Renew::Nobody),
             Some(running) if differs(&running.launch, launch) || running.callees != callees => {
-                (running.members.clone(), true)
+                change.told.push(format!("{}: changed", launch.service));
+                (running.members.clone(), Renew::Changed)
             }
-            Some(running) => (running.members.clone(), false),
+            Some(running) => (running.members.clone(), Renew::Nobody),
         };
-        if new && !old.is_empty() {
-            change.told.push(format!("{}: changed", launch.service));
-        }
-        let mut members = if new { Vec::new() } else { old.clone() };
-        let count = usize::try_from(replicas).unwrap_or(usize::MAX);
-        while members.len() > count {
-            if let Some(member) = members.pop() {
-                leave(&member, change);
-            }
-        }
-        while members.len() < count {
-            let replaced = if new { old.get(members.len()) } else { None };
-            let first = members.is_empty();
-            members.push(self.add_member(machine, launch, &callees, here, replaced, first, change)?);
-        }
-        if new {
-            // Whoever has no successor leaves without one.
-            old.iter().skip(count).for_each(|member| leave(member, change));
-        }
+        let wanted = Wanted { launch, callees: &callees, here, renew };
+        let members = self.members(machine, &wanted, &old, change)?;
         self.running.insert(key(launch), Running { launch: launch.clone(), callees, members });
         Ok(())
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place where all that an instance needs comes together"
-    )]
-    fn add_member(
-        &mut self,
-        machine: &mut Machine,
-        launch: &LaunchService,
-        callees: &[Outbound],
-        here: &BTreeSet<&str>,
-        replaced: Option<&Member>,
-        first: bool,
-        change: &mut Change,
-    ) -> Result<Member, SystemError> {
-        let foreign = self.make.mine.get(&launch.service).copied();
-        let (port, pooled) = match foreign {
-            Some(address) => (address.port(), false),
-            None => self.port_for(launch, first)?,
-        };
-        let instance = Arc::new(self.instance(launch, callees, port, pooled, foreign)?);
-        let sidecar = self.add_sidecar(machine, &instance, Vec::new());
-        let leaving = replaced.map(|old| old.service.into_iter().chain([old.sidecar]).collect::<Vec<_>>());
-        let service = self.add_service(machine, &instance, here, leaving.unwrap_or_default());
-        change.new.extend(service.into_iter().chain([sidecar]));
-        let before = replaced.map(|old| Box::new(Member { before: None, ..old.clone() }));
-        Ok(Member { instance, before, sidecar, service })
-    }
-
-    /// The port that an instance gets, and whether it is of the pool. The port that the manifest names goes to the first
-    /// copy, unless one of ours has it still: then the new one is well on another port before the old one leaves.
-    fn port_for(&mut self, launch: &LaunchService, first: bool) -> Result<(u16, bool), SystemError> {
-        let what = format!("service `{}`", launch.service);
-        let ours = |port: u16| {
-            self.what.values().any(|what| match what {
-                What::Service(instance) => instance.told.port == port,
-                _ => false,
-            })
-        };
-        match launch.port.filter(|port| first && !ours(*port)) {
-            Some(port) => {
-                sockets::claim(port, &what)?;
-                Ok((port, false))
-            }
-            None => Ok((self.pool.take(&what)?, true)),
-        }
-    }
-
-    fn instance(
-        &mut self,
-        launch: &LaunchService,
-        callees: &[Outbound],
-        port: u16,
-        pooled: bool,
-        foreign: Option<SocketAddr>,
-    ) -> Result<Instance, SystemError> {
-        let ordinal = self.ordinals.entry(launch.service.clone()).or_insert(0);
-        *ordinal += 1;
-        let name = format!("{}-{ordinal}", launch.service);
-        let mut sockets = SocketSet::default();
-        sockets.open_free("inbound")?;
-        let mut told = Told { port, callees: Vec::new(), proxy: 0, api: 0 };
-        for Outbound { callee, variable, scheme } in callees {
-            let port = sockets.open_free(&format!("outbound.{callee}"))?;
-            told.callees.push(Callee { variable: variable.clone(), scheme, port });
-        }
-        told.proxy = sockets.open_free("proxy")?;
-        told.api = sockets.open_free("api")?;
-        Ok(Instance { name, launch: launch.clone(), sockets, told, foreign, pooled })
     }
 
     fn apply_gateway(
@@ -478,38 +421,66 @@ impl System {
             RolePlan::Sidecar(_) => None,
         });
         let Some(listen) = listen else {
-            if let Some((unit, ..)) = self.gateway.take() {
-                change.events.push(Event::Leave(unit));
-            }
+            let (serving, superseded) = self.take_gateway(machine);
+            change
+                .events
+                .extend([serving, superseded].into_iter().flatten().map(|edge| Event::Leave(edge.unit)));
             return Ok(());
         };
-        let old = match &self.gateway {
-            Some((_, known, _)) if *known == listen => return Ok(()),
-            Some((unit, _, sockets)) => Some((*unit, Arc::clone(sockets))),
-            None => None,
-        };
+        if self.gateway.as_ref().is_some_and(|edge| edge.listen == listen) {
+            return Ok(());
+        }
+        let known = self.gateway.as_ref().map(|edge| [Some(edge), edge.before.as_deref()]);
+        let known: Vec<&Edge> = known.into_iter().flatten().flatten().collect();
         let mut sockets = SocketSet::default();
         for text in &listen {
             let address = sockets::address(text, "the gateway")?;
-            let kept = old.as_ref().is_some_and(|(_, old)| sockets.adopt_address(old, "edge", address));
-            if !kept {
+            if !known.iter().any(|edge| sockets.adopt_address(&edge.sockets, "edge", address)) {
                 sockets.open_shared("edge", address, self.make.edge_sockets, "the gateway")?;
             }
         }
-        let sockets = Arc::new(sockets);
-        let mut needs = vec![Need::Always(CONTROL.to_owned())];
-        needs.extend(here.iter().map(|service| Need::First((*service).to_owned())));
-        let replaces = old.map(|(unit, _)| unit).into_iter().collect();
+        let (serving, superseded) = self.take_gateway(machine);
+        change.events.extend(superseded.map(|edge| Event::Leave(edge.unit)));
+        self.gateway = match serving {
+            Some(edge) if edge.listen == listen => Some(edge),
+            before => {
+                let mut needs = vec![Need::Always(CONTROL.to_owned())];
+                needs.extend(here.iter().map(|service| Need::First((*service).to_owned())));
+                Some(self.add_gateway(machine, listen, Arc::new(sockets), needs, before, change))
+            }
+        };
+        Ok(())
+    }
+
+    /// The gateway that serves, and the one that was to replace it and never was up; none is the one that is wanted now.
+    fn take_gateway(&mut self, machine: &Machine) -> (Option<Edge>, Option<Edge>) {
+        match self.gateway.take() {
+            Some(edge) if machine.was_up(edge.unit) => (Some(edge), None),
+            Some(mut edge) => (edge.before.take().map(|before| *before), Some(edge)),
+            None => (None, None),
+        }
+    }
+
+    fn add_gateway(
+        &mut self,
+        machine: &mut Machine,
+        listen: Vec<String>,
+        sockets: Arc<SocketSet>,
+        needs: Vec<Need>,
+        before: Option<Edge>,
+        change: &mut Change,
+    ) -> Edge {
+        let replaces = before.iter().map(|edge| edge.unit).collect();
         let unit = self.add(machine, What::Gateway(Arc::clone(&sockets)), needs, replaces);
         change.new.push(unit);
-        self.gateway = Some((unit, listen, sockets));
-        Ok(())
+        let before = before.map(|edge| Box::new(Edge { before: None, ..edge }));
+        Edge { unit, listen, sockets, before }
     }
 
     // --- restarts -----------------------------------------------------------------------------------------------
 
     /// Replaces what `target` names, without a change of plans: the instances of a service, of all services where absent,
-    /// `gateway`, `control`, or all `sidecars`.
+    /// `gateway`, `control`, or all `sidecars`. What was decided on is in `change`, also on an error.
     ///
     /// # Errors
     /// There is no such thing, or no port is left.
@@ -518,12 +489,12 @@ impl System {
         machine: &mut Machine,
         target: Option<&str>,
         build: bool,
-    ) -> Result<Change, SystemError> {
-        let mut change = Change::default();
+        change: &mut Change,
+    ) -> Result<(), SystemError> {
         match target {
-            Some("gateway") => self.restart_gateway(machine, &mut change)?,
-            Some("control") => self.restart_control(machine, &mut change)?,
-            Some("sidecars") => self.restart_sidecars(machine, &mut change),
+            Some("gateway") => self.restart_gateway(machine, change)?,
+            Some("control") => self.restart_control(machine, change)?,
+            Some("sidecars") => self.restart_sidecars(machine, change),
             _ => {
                 let keys = self.running.keys().filter(|key| target.is_none_or(|name| key.0 == name));
                 let keys: Vec<_> = keys.cloned().collect();
@@ -534,11 +505,11 @@ impl System {
                     self.builds.retain(|(build, _)| target.is_some_and(|name| build.service != name));
                 }
                 for key in keys {
-                    self.restart_service(machine, &key, &mut change)?;
+                    self.restart_service(machine, &key, change)?;
                 }
             }
         }
-        Ok(change)
+        Ok(())
     }
 
     fn restart_service(
@@ -548,62 +519,59 @@ impl System {
         change: &mut Change,
     ) -> Result<(), SystemError> {
         let Some(running) = self.running.get(key) else { return Ok(()) };
-        let (launch, callees) = (running.launch.clone(), running.callees.clone());
+        let (launch, callees, old) =
+            (running.launch.clone(), running.callees.clone(), running.members.clone());
         let names: Vec<String> = self.running.keys().map(|(service, _)| service.clone()).collect();
         let here = names.iter().map(String::as_str).collect();
-        for index in 0..running.members.len() {
-            let Some(old) = self.running.get(key).and_then(|running| running.members.get(index)).cloned()
-            else {
-                continue;
-            };
-            if old.service.is_none() {
-                continue;
-            }
-            let new = self.add_member(machine, &launch, &callees, &here, Some(&old), index == 0, change)?;
-            if let Some(place) = self.running.get_mut(key).and_then(|running| running.members.get_mut(index))
-            {
-                *place = new;
-            }
+        let wanted = Wanted { launch: &launch, callees: &callees, here: &here, renew: Renew::All };
+        let members = self.members(machine, &wanted, &old, change)?;
+        if let Some(running) = self.running.get_mut(key) {
+            running.members = members;
         }
         Ok(())
     }
 
     fn restart_gateway(&mut self, machine: &mut Machine, change: &mut Change) -> Result<(), SystemError> {
-        let (old, listen, sockets) =
+        let Edge { listen, sockets, .. } =
             self.gateway.clone().ok_or_else(|| SystemError::Unknown("gateway".to_owned()))?;
+        let (serving, superseded) = self.take_gateway(machine);
+        change.events.extend(superseded.map(|edge| Event::Leave(edge.unit)));
         let needs = vec![Need::Always(CONTROL.to_owned())];
-        let unit = self.add(machine, What::Gateway(Arc::clone(&sockets)), needs, vec![old]);
-        change.new.push(unit);
-        self.gateway = Some((unit, listen, sockets));
+        self.gateway = Some(self.add_gateway(machine, listen, sockets, needs, serving, change));
         Ok(())
     }
 
     /// One after the other: two of them would write the same files.
     fn restart_control(&mut self, machine: &mut Machine, change: &mut Change) -> Result<(), SystemError> {
-        let (old, sockets) =
-            self.control.clone().ok_or_else(|| SystemError::Unknown("control".to_owned()))?;
-        let unit = self.add(machine, What::Control(Arc::clone(&sockets)), vec![Need::Gone(old)], Vec::new());
-        change.events.push(Event::Evict(old));
+        let (_, sockets) = self.control.clone().ok_or_else(|| SystemError::Unknown("control".to_owned()))?;
+        let old: Vec<UnitId> = self
+            .what
+            .iter()
+            .filter(|(_, what)| matches!(what, What::Control(_)))
+            .map(|(unit, _)| *unit)
+            .collect();
+        let needs = old.iter().map(|old| Need::Gone(*old)).collect();
+        let unit = self.add(machine, What::Control(Arc::clone(&sockets)), needs, Vec::new());
+        change.events.extend(old.into_iter().map(Event::Evict));
         change.new.push(unit);
         self.control = Some((unit, sockets));
         Ok(())
     }
 
+    /// Also those of whoever serves until another one is up.
     fn restart_sidecars(&mut self, machine: &mut Machine, change: &mut Change) {
-        let members: Vec<((String, String), usize, Member)> = self
-            .running
-            .iter()
-            .flat_map(|(key, running)| {
-                running.members.iter().enumerate().map(|(index, member)| (key.clone(), index, member.clone()))
-            })
-            .collect();
-        for (key, index, member) in members {
-            let sidecar = self.add_sidecar(machine, &member.instance, vec![member.sidecar]);
-            change.new.push(sidecar);
-            let place = self.running.get_mut(&key).and_then(|running| running.members.get_mut(index));
-            if let Some(place) = place {
-                place.sidecar = sidecar;
+        let members = self.running.values().flat_map(|running| running.members.clone());
+        for member in members.collect::<Vec<_>>() {
+            if let Some(before) = member.before.filter(|_| !self.served(machine, &member.instance)) {
+                let (old, _) = self.of_instance(&before.name);
+                let sidecar = self.add_sidecar(machine, &before, old);
+                change.new.push(sidecar);
+                for successor in self.units_of(&member.instance) {
+                    machine.replace_too(successor, sidecar);
+                }
             }
+            let (old, _) = self.of_instance(&member.instance.name);
+            change.new.push(self.add_sidecar(machine, &member.instance, old));
         }
     }
 
@@ -689,10 +657,6 @@ fn build_group(unit: UnitId) -> String {
 
 fn key(launch: &LaunchService) -> (String, String) {
     (launch.service.clone(), launch.version.clone())
-}
-
-fn leave(member: &Member, change: &mut Change) {
-    change.events.extend(member.service.into_iter().chain([member.sidecar]).map(Event::Leave));
 }
 
 /// What the sidecars of a service lead to, by their plan.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_testkit::http::{self, Request};
 use weft_testkit::load::Load;
-use weft_testkit::{Manifest, System, until};
+use weft_testkit::{Manifest, System, processes, until};
 
 use super::{ONE, WEFT};
 
@@ -154,6 +154,58 @@ fn more_replicas_share_the_requests() {
         seen.extend(http::get(edge, "/echo").ok().and_then(|answer| answer.json()["pid"].as_u64()));
         (seen.len() == 3).then_some(())
     });
+    assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+/// The processes that answer for the one service, and the instances that control knows of it.
+fn answering(system: &System) -> (BTreeSet<u64>, usize) {
+    let answers = (0..20).filter_map(|_| http::get(system.edge, "/echo").ok()?.json()["pid"].as_u64());
+    let pids = answers.collect();
+    let status = system.status();
+    let known = [&status["services"][0]["instances"], &status["others"]];
+    (pids, known.into_iter().filter_map(|known| known.as_array()).map(Vec::len).sum())
+}
+
+#[test]
+fn a_change_after_one_that_never_came_up_leaves_nothing_of_either() {
+    let run = |command: &str| Manifest::new(&ONE.replace("{service} one", command));
+    let mut system = System::up(WEFT, &run("{service} first"));
+    let alone = |system: &System, name: &str| {
+        until(&format!("only `{name}` is there"), || {
+            let (pids, known) = answering(system);
+            let says = http::get(system.edge, "/echo").ok()?.json()["name"] == name;
+            let stopped = system.processes(&["sleep", "3600"]).is_empty();
+            (pids.len() == 1 && known == 1 && says && stopped).then_some(pids)
+        })
+    };
+    let first = alone(&system, "first");
+    let open = processes::descriptors(system.pid());
+    let load = Load::start(system.edge, 2, &Request::get("/echo"));
+    let breaks = |system: &System| {
+        // One that lives and never listens, and one that ends at once.
+        system.rewrite(&run("sleep 3600"));
+        until("it runs", || (!system.processes(&["sleep", "3600"]).is_empty()).then_some(()));
+        let ended = |system: &System| {
+            system.said().iter().filter(|event| event["event"] == "ended" && event["name"] == "one").count()
+        };
+        let before = ended(system);
+        system.rewrite(&run("false"));
+        until("it ended", || (ended(system) > before).then_some(()));
+    };
+    breaks(&system);
+    system.rewrite(&run("{service} first"));
+    assert_eq!(alone(&system, "first"), first, "whoever serves as it is wanted again stays");
+    breaks(&system);
+    system.rewrite(&run("{service} second"));
+    let second = alone(&system, "second");
+    until("the first is gone", || system.processes(&["testkit-service", "first"]).is_empty().then_some(()));
+    assert_ne!(second, first);
+    until("no socket of those that are gone is open", || {
+        (processes::descriptors(system.pid()) <= open).then_some(())
+    });
+    let outcomes = load.stop();
+    assert_eq!(outcomes.keys().map(String::as_str).collect::<Vec<_>>(), ["200"], "{outcomes:?}");
     assert!(system.interrupt().success());
     system.assert_nothing_left();
 }

@@ -251,6 +251,62 @@ fn a_replacement_that_was_given_up_leaves_and_the_old_one_serves_on() {
     assert!(matches!(machine.state(users), Some(State::Up { ill: false, .. })));
 }
 
+/// A service `users` that replaces another one.
+fn successor(machine: &mut Machine, of: UnitId) -> UnitId {
+    let mut new = spec(Kind::Service, "users", vec![]);
+    new.replaces = vec![of];
+    machine.add(new)
+}
+
+#[test]
+fn whoever_replaces_what_never_was_up_replaces_whom_that_was_to_replace() {
+    use Action::{Gone, Retire, Start, Stop};
+    for supersede_at_once in [true, false] {
+        let Shop { mut machine, users, .. } = served();
+        let mut broken = Vec::new();
+        for n in 0..3 {
+            let last = broken.last().copied().unwrap_or(users);
+            let new = successor(&mut machine, last);
+            assert_eq!(machine.handle(at(100 + n), Event::Tick), [Start(new)]);
+            if supersede_at_once && last != users {
+                assert_eq!(machine.handle(at(100 + n), Event::Leave(last)), [Stop(last)]);
+                assert_eq!(machine.handle(at(100 + n), Event::Ended(last)), [Gone(last)]);
+            }
+            broken.push(new);
+        }
+        let good = successor(&mut machine, broken[2]);
+        assert_eq!(machine.handle(at(200), Event::Tick), [Start(good)]);
+        let mut left = machine.handle(at(201), Event::Up(good));
+        left.sort_by_key(|action| format!("{action:?}"));
+        let (retire, stop): (Vec<_>, Vec<_>) = left.into_iter().partition(|action| *action == Retire(users));
+        assert_eq!(retire.len(), 1, "who serves is told to leave, once");
+        assert_eq!(stop.len(), if supersede_at_once { 1 } else { 3 }, "{stop:?}");
+    }
+}
+
+#[test]
+fn whoever_replaces_what_was_up_leaves_the_rest_to_that() {
+    let Shop { mut machine, users, .. } = served();
+    let second = successor(&mut machine, users);
+    machine.handle(at(100), Event::Tick);
+    assert_eq!(machine.handle(at(101), Event::Up(second)), [Action::Retire(users)]);
+    let third = successor(&mut machine, second);
+    machine.handle(at(102), Event::Tick);
+    assert_eq!(machine.handle(at(103), Event::Up(third)), [Action::Retire(second)]);
+}
+
+#[test]
+fn what_is_added_while_all_leave_is_never_started_and_holds_up_nobody() {
+    let Shop { mut machine, control, users_sidecar, users, orders_sidecar, orders, gateway } = served();
+    let mut actions = machine.handle(at(100), Event::StopAll);
+    let late = successor(&mut machine, users);
+    for unit in [gateway, orders, users, orders_sidecar, users_sidecar, control] {
+        actions.extend(machine.handle(at(101), Event::Ended(unit)));
+    }
+    assert!(!actions.contains(&Action::Start(late)), "{actions:?}");
+    assert_eq!(actions.last(), Some(&Action::Finished));
+}
+
 #[test]
 fn ill_and_well_again_restarts_nothing() {
     let Shop { mut machine, users, .. } = served();

@@ -32,7 +32,7 @@ fn listen(plans: &mut Plans, address: &str) {
     }
 }
 
-/// A system whose processes do at once what they are told.
+/// A system whose processes do at once what they are told; only services with the command `broken` never come up.
 struct World {
     machine: Machine,
     system: System,
@@ -74,7 +74,13 @@ impl World {
                 match action {
                     Action::Start(unit) => {
                         self.started.push(self.name(unit));
-                        events.push(Event::Up(unit));
+                        let broken = match self.system.what(unit) {
+                            Some(What::Service(instance)) => instance.launch.run.starts_with("broken"),
+                            _ => false,
+                        };
+                        if !broken {
+                            events.push(Event::Up(unit));
+                        }
                     }
                     Action::Retire(unit) => events.push(Event::Retired(unit)),
                     Action::Stop(unit) => events.push(Event::Ended(unit)),
@@ -97,8 +103,42 @@ impl World {
     }
 
     fn apply(&mut self, services: &str) {
-        let change = self.system.apply(&mut self.machine, &plans(services)).unwrap();
+        self.apply_plans(&plans(services)).unwrap();
+    }
+
+    fn apply_plans(&mut self, plans: &Plans) -> Result<(), SystemError> {
+        let mut change = Change::default();
+        let applied = self.system.apply(&mut self.machine, plans, &mut change);
         self.follow(change);
+        applied
+    }
+
+    fn decide_restart(&mut self, target: Option<&str>, build: bool) -> Change {
+        let mut change = Change::default();
+        self.system.restart(&mut self.machine, target, build, &mut change).unwrap();
+        change
+    }
+
+    fn restart(&mut self, target: &str) {
+        let change = self.decide_restart(Some(target), false);
+        self.follow(change);
+    }
+
+    /// Every unit of the system, and no more: what the machine has, and what is known of it.
+    fn there(&self) -> Vec<String> {
+        let units: Vec<UnitId> = self.system.units().map(|(unit, _)| unit).collect();
+        assert!(units.iter().all(|unit| self.machine.state(*unit).is_some()));
+        let mut names: Vec<String> = units.into_iter().map(|unit| self.name(unit)).collect();
+        names.sort();
+        names.retain(|name| name != "control" && name != "gateway");
+        names
+    }
+
+    /// The service of an instance did not come up in all its time.
+    fn give_up(&mut self, instance: &str) {
+        let (sidecars, services) = self.system.of_instance(instance);
+        self.system.unreplace(services[0]);
+        services.into_iter().chain(sidecars).for_each(|unit| self.feed(Event::Leave(unit)));
     }
 
     fn told(&self, instance: &str) -> Told {
@@ -177,8 +217,7 @@ fn a_restart_lends_another_port_and_the_next_one_gives_it_back() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut world = World::up(&format!("  users: {{ run: users, port: {port} }}\n"), &[]);
     for (name, has_it) in [("users-2", false), ("users-3", true)] {
-        let change = world.system.restart(&mut world.machine, Some("users"), false).unwrap();
-        world.follow(change);
+        world.restart("users");
         assert_eq!(world.told(name).port == port, has_it, "{name}");
     }
     assert_eq!(world.gone, ["users-2", "users-2/sidecar"]);
@@ -188,7 +227,7 @@ fn a_restart_lends_another_port_and_the_next_one_gives_it_back() {
 fn who_cannot_be_moved_to_another_port_gets_its_own_after_the_end_of_the_one_before() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut world = World::up(&format!("  users: {{ run: users, port: {port} }}\n"), &[]);
-    let change = world.system.restart(&mut world.machine, Some("users"), false).unwrap();
+    let change = world.decide_restart(Some("users"), false);
     let service = change.new.iter().copied().find(|unit| world.name(*unit) == "users-2").unwrap();
     let change = world.system.on_its_port(&mut world.machine, service).unwrap().unwrap();
     assert_eq!(change.new.len(), 2);
@@ -209,29 +248,30 @@ fn each_role_can_be_restarted_on_the_same_sockets() {
         ("control", vec!["control"]),
         ("sidecars", vec!["orders-1/sidecar", "users-1/sidecar"]),
     ] {
-        let change = world.system.restart(&mut world.machine, Some(target), false).unwrap();
-        world.follow(change);
+        world.restart(target);
         world.started.sort();
         world.gone.sort();
         assert_eq!(world.started, started, "{target}");
         assert_eq!(world.gone, started, "{target}");
     }
     assert_eq!((world.system.edge(), world.told("users-1")), (edge, told));
-    let error = world.system.restart(&mut world.machine, Some("nobody"), false).map(drop).unwrap_err();
+    let mut change = Change::default();
+    let error = world.system.restart(&mut world.machine, Some("nobody"), false, &mut change).unwrap_err();
     assert!(error.to_string().contains("`nobody`"), "{error}");
 }
 
 #[test]
 fn a_successor_that_is_taken_back_leaves_the_one_before() {
-    let mut world = World::up(TWO, &[]);
-    let change = world.system.restart(&mut world.machine, Some("users"), false).unwrap();
-    let service = change.new.iter().copied().find(|unit| world.name(*unit) == "users-2").unwrap();
-    world.system.unreplace(service);
-    for unit in change.new {
-        world.feed(Event::Leave(unit));
-    }
-    world.apply("  users: { run: users, env: { A: b } }\n  orders: { run: orders, calls: [ users ] }\n");
-    assert!(world.gone.contains(&"users-1".to_owned()), "the one before was known: {:?}", world.gone);
+    let mut world = World::up(&users("a", 1), &[]);
+    world.apply(&users("broken", 1));
+    world.give_up("users-2");
+    assert_eq!(world.there(), one("users-1"));
+    world.apply(&users("broken", 1));
+    assert_eq!(world.there(), one("users-1"), "what failed is not tried again without a change");
+    world.apply(&users("a", 1));
+    assert_eq!((world.there(), world.started.len()), (one("users-1"), 0), "it is as it is wanted");
+    world.apply(&users("b", 1));
+    assert_eq!(world.there(), one("users-3"));
 }
 
 #[test]
@@ -241,7 +281,7 @@ fn a_build_of_several_runs_once_and_again_when_it_is_asked_for() {
     let builds = |world: &World| world.started.iter().filter(|name| name.starts_with("build")).count();
     assert_eq!(builds(&world), 1);
     for (again, count) in [(false, 0), (true, 1)] {
-        let change = world.system.restart(&mut world.machine, None, again).unwrap();
+        let change = world.decide_restart(None, again);
         world.follow(change);
         assert_eq!(builds(&world), count);
     }
@@ -256,7 +296,7 @@ fn what_is_mine_has_a_sidecar_and_no_process_and_nobody_waits_for_it() {
     let foreign = world.system.foreign();
     assert_eq!((foreign.len(), foreign[0].told.port), (1, 7005));
     let mut world = World::new(&[("nobody", "127.0.0.1:7005")]);
-    let error = world.system.apply(&mut world.machine, &plans(TWO)).map(drop).unwrap_err();
+    let error = world.apply_plans(&plans(TWO)).unwrap_err();
     assert!(matches!(error, SystemError::Mine(_)), "{error}");
 }
 
@@ -282,7 +322,7 @@ fn a_taken_port_is_refused_with_its_service() {
     let port = taken.local_addr().unwrap().port();
     let mut world = World::new(&[]);
     let services = format!("  users: {{ run: users, port: {port} }}\n");
-    let error = world.system.apply(&mut world.machine, &plans(&services)).map(drop).unwrap_err().to_string();
+    let error = world.apply_plans(&plans(&services)).unwrap_err().to_string();
     assert!(error.contains("service `users` cannot listen on 127.0.0.1:"), "{error}");
 }
 
@@ -292,8 +332,7 @@ fn another_address_of_the_edge_is_another_gateway_before_the_old_one_leaves() {
     let mut moved = plans(TWO);
     listen(&mut moved, "localhost:0");
     let before = world.system.edge();
-    let change = world.system.apply(&mut world.machine, &moved).unwrap();
-    world.follow(change);
+    world.apply_plans(&moved).unwrap();
     assert_eq!(
         (world.started.as_slice(), world.gone.as_slice()),
         (&["gateway".to_owned()][..], &["gateway".to_owned()][..])
@@ -302,4 +341,265 @@ fn another_address_of_the_edge_is_another_gateway_before_the_old_one_leaves() {
     let gateways = world.system.units().filter(|(_, what)| matches!(what, What::Gateway(_)));
     let states: Vec<_> = gateways.map(|(unit, _)| world.machine.state(unit)).collect();
     assert!(matches!(states.as_slice(), [Some(State::Up { ill: false, .. })]), "{states:?}");
+}
+
+// --- what is changed again before it was up ------------------------------------------------------------------------
+
+fn users(run: &str, replicas: u32) -> String {
+    format!("  users: {{ run: {run}, replicas: {replicas} }}\n")
+}
+
+fn one(instance: &str) -> Vec<String> {
+    vec![instance.to_owned(), format!("{instance}/sidecar")]
+}
+
+fn both(first: &str, second: &str) -> Vec<String> {
+    [one(first), one(second)].concat()
+}
+
+#[test]
+fn the_successor_of_a_broken_one_replaces_whom_that_was_to_replace() {
+    for broken in [&["broken"][..], &["broken", "broken-2"], &["broken", "broken-2", "broken"]] {
+        let mut world = World::up(&users("a", 1), &[]);
+        let mut last = 1;
+        for run in broken {
+            world.apply(&users(run, 1));
+            last += 1;
+            let wanted = format!("users-{last}");
+            assert_eq!(world.there(), both("users-1", &wanted), "one serves, one tries");
+        }
+        world.apply(&users("c", 1));
+        assert_eq!(world.there(), one(&format!("users-{}", last + 1)), "{broken:?}");
+    }
+}
+
+#[test]
+fn who_serves_stays_when_it_is_what_is_wanted_again() {
+    let mut world = World::up(&users("a", 1), &[]);
+    for run in ["broken", "broken-2"] {
+        world.apply(&users(run, 1));
+    }
+    world.apply(&users("a", 1));
+    assert_eq!((world.there(), world.started.len()), (one("users-1"), 0));
+    world.apply(&users("b", 1));
+    assert_eq!(world.there(), one("users-4"), "and can be replaced later");
+}
+
+#[test]
+fn each_copy_is_replaced_or_stays_by_itself() {
+    let mut world = World::up(&users("a", 2), &[]);
+    world.apply(&users("broken", 2));
+    assert_eq!(world.there(), [both("users-1", "users-2"), both("users-3", "users-4")].concat());
+    world.apply(&users("c", 2));
+    assert_eq!(world.there(), both("users-5", "users-6"));
+
+    let mut world = World::up(&users("a", 2), &[]);
+    world.apply(&users("broken", 2));
+    let (_, third) = world.system.of_instance("users-3");
+    world.feed(Event::Up(third[0]));
+    assert_eq!(world.there(), [both("users-2", "users-3"), one("users-4")].concat());
+    world.apply(&users("a", 2));
+    assert_eq!(world.there(), both("users-2", "users-5"), "one is taken back, one is there anew");
+}
+
+#[test]
+fn copies_may_become_more_and_fewer_while_the_new_ones_are_broken() {
+    for (during, after, left) in [
+        (1, 1, one("users-1")),
+        (1, 2, both("users-1", "users-4")),
+        (3, 1, one("users-1")),
+        (3, 2, both("users-1", "users-2")),
+        (2, 3, [both("users-1", "users-2"), one("users-5")].concat()),
+    ] {
+        let mut world = World::up(&users("a", 2), &[]);
+        world.apply(&users("broken", during));
+        world.apply(&users("a", after));
+        assert_eq!(world.there(), left, "2 to {during} to {after}");
+    }
+    let mut world = World::up(&users("a", 2), &[]);
+    world.apply(&users("broken", 2));
+    world.apply(&users("broken", 1));
+    assert_eq!(
+        world.there(),
+        both("users-1", "users-3"),
+        "whoever has no place leaves with whom it was to replace"
+    );
+}
+
+#[test]
+fn a_service_that_is_removed_while_its_new_one_is_broken_leaves_nothing() {
+    let mut world = World::up(TWO, &[]);
+    world.apply("  users: { run: users }\n  orders: { run: broken, calls: [ users ] }\n");
+    assert_eq!(world.there(), [both("orders-1", "orders-2"), one("users-1")].concat());
+    world.apply("  users: { run: users }\n");
+    assert_eq!(world.there(), one("users-1"));
+    let ports = world.system.pool.range().filter(|port| world.system.pool.is_given(*port)).count();
+    assert_eq!(ports, 1, "ports are given back");
+}
+
+#[test]
+fn a_restart_of_what_is_not_up_yet_is_one_restart() {
+    let mut world = World::up(&users("a", 1), &[]);
+    world.apply(&users("broken", 1));
+    world.restart("users");
+    assert_eq!(world.there(), both("users-1", "users-3"));
+    world.restart("sidecars");
+    assert_eq!(world.there(), both("users-1", "users-3"));
+    world.give_up("users-3");
+    assert_eq!(world.there(), one("users-1"));
+}
+
+#[test]
+fn sidecars_that_are_restarted_before_their_service_is_replaced_leave_with_it() {
+    let mut world = World::up(&users("a", 1), &[]);
+    world.apply(&users("broken", 1));
+    world.restart("sidecars");
+    world.started.sort();
+    assert_eq!(world.started, ["users-1/sidecar", "users-2/sidecar"]);
+    let (_, services) = world.system.of_instance("users-2");
+    world.feed(Event::Up(services[0]));
+    assert_eq!(world.there(), one("users-2"));
+}
+
+#[test]
+fn a_build_that_is_not_wanted_any_more_is_forgotten_and_runs_anew_when_it_is() {
+    let built = |build: &str| format!("  users: {{ run: users, build: {build} }}\n");
+    let mut world = World::up(&built("make"), &[]);
+    let fails = plans(&built("make-2"));
+    for instance in ["users-2", "users-3"] {
+        let mut change = Change::default();
+        world.system.apply(&mut world.machine, &fails, &mut change).unwrap();
+        let actions = world.machine.handle(Tick::from_ms(1), Event::Tick);
+        let build = actions.into_iter().find_map(|action| match action {
+            Action::Start(unit) if matches!(world.system.what(unit), Some(What::Build(_))) => Some(unit),
+            _ => None,
+        });
+        let gave_up = world.machine.handle(Tick::from_ms(1), Event::Ended(build.unwrap()));
+        assert!(matches!(gave_up[..], [Action::GaveUp(_)]), "{gave_up:?}");
+        change.events.into_iter().for_each(|event| world.feed(event));
+        let (sidecars, services) = world.system.of_instance(instance);
+        assert!(matches!(world.machine.state(services[0]), Some(State::Waiting)), "it waits for its build");
+        assert_eq!(sidecars.len(), 1);
+        world.apply(&built("make"));
+        world.there().iter().for_each(|name| assert!(!name.contains(instance), "{name}"));
+        assert!(world.there().contains(&"users-1".to_owned()), "{:?}", world.there());
+    }
+}
+
+#[test]
+fn a_new_service_that_is_broken_leaves_at_once_and_its_successor_has_its_port() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let users = |run: &str| format!("  users: {{ run: {run}, port: {port} }}\n");
+    let mut world = World::up(&users("broken"), &[]);
+    assert_eq!(world.told("users-1").port, port);
+    world.apply(&users("a"));
+    assert_eq!((world.there(), world.told("users-2").port), (one("users-2"), port));
+    assert!(world.machine.settled());
+
+    // The one that serves was lent a port, the broken one has that of the manifest.
+    world.restart("users");
+    assert_ne!(world.told("users-3").port, port);
+    world.apply(&users("broken"));
+    assert_eq!(world.told("users-4").port, port);
+    world.apply(&users("c"));
+    assert_eq!((world.there(), world.told("users-5").port), (one("users-5"), port));
+}
+
+#[test]
+fn what_is_gone_keeps_no_socket_open() {
+    let mut world = World::up(&users("a", 1), &[]);
+    let sidecar = |world: &World, name: &str| SocketAddr::from(([127, 0, 0, 1], world.told(name).api));
+    let mut before = Vec::new();
+    for (last, run) in ["b", "broken", "a", "c"].into_iter().enumerate() {
+        before.push(sidecar(&world, &format!("users-{}", last + 1)));
+        world.apply(&users(run, 1));
+    }
+    assert_eq!(world.there(), one("users-5"));
+    for address in before {
+        assert!(std::net::TcpStream::connect(address).is_err(), "{address}");
+    }
+}
+
+#[test]
+fn the_gateway_is_followed_from_address_to_address_also_while_it_cannot_serve() {
+    let ports = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [a, b] = ports.map(|port| port.local_addr().unwrap().to_string());
+    let at = |services: &str, address: &str| {
+        let mut plans = plans(services);
+        listen(&mut plans, address);
+        plans
+    };
+    let more = "  users: { run: users }\n  more: { run: broken }\n";
+    let gateways =
+        |world: &World| world.system.units().filter(|(_, what)| matches!(what, What::Gateway(_))).count();
+    let mut world = World::new(&[]);
+    world.system.add_control(&mut world.machine, None).unwrap();
+    world.apply_plans(&at(&users("users", 1), &a)).unwrap();
+    // It waits for a service that never comes up.
+    world.apply_plans(&at(more, &b)).unwrap();
+    assert_eq!(gateways(&world), 2);
+    world.apply_plans(&at(more, &a)).unwrap();
+    assert_eq!(
+        (gateways(&world), world.system.edge()),
+        (1, vec![a.parse().unwrap()]),
+        "it serves there still"
+    );
+    world.apply_plans(&at(more, &b)).unwrap();
+    world.apply_plans(&at(&users("users", 1), "127.0.0.1:0")).unwrap();
+    assert_eq!(gateways(&world), 1);
+    for address in [a, b] {
+        assert!(std::net::TcpStream::connect(&address).is_err(), "{address}");
+    }
+}
+
+#[test]
+fn control_that_is_restarted_twice_is_there_once_at_any_time() {
+    let mut world = World::up(TWO, &[]);
+    let controls = |world: &World| -> Vec<UnitId> {
+        world
+            .system
+            .units()
+            .filter(|(_, what)| matches!(what, What::Control(_)))
+            .map(|(unit, _)| unit)
+            .collect()
+    };
+    let first = controls(&world);
+    for _ in 0..2 {
+        // It takes its time to end.
+        for event in world.decide_restart(Some("control"), false).events {
+            for action in world.machine.handle(Tick::from_ms(1), event) {
+                match action {
+                    Action::Stop(unit) => assert_eq!(first, [unit]),
+                    Action::Gone(unit) => world.system.forget(unit),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    world.started.clear();
+    world.feed(Event::Ended(first[0]));
+    assert_eq!((world.started.as_slice(), controls(&world).len()), (&["control".to_owned()][..], 1));
+}
+
+#[test]
+fn a_port_that_is_taken_leaves_what_it_concerns_and_nothing_else_behind() {
+    let mut world = World::up(TWO, &[]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let refused =
+        format!("  users: {{ run: users }}\n  stock: {{ run: stock, port: {port}, replicas: 2 }}\n");
+    assert!(world.apply_plans(&plans(&refused)).is_err());
+    assert_eq!(world.there(), one("users-1"), "what is removed is gone, what cannot be is not there by half");
+}
+
+#[test]
+fn what_is_mine_keeps_the_ports_that_were_told_when_its_sidecar_is_replaced() {
+    let mine = [("orders", "127.0.0.1:7006")];
+    let mut world = World::up(TWO, &mine);
+    let before = world.told("orders-1");
+    world.apply("  users: { run: users }\n  stock: { run: stock }\n  orders: { run: orders, calls: [ users, stock ] }\n");
+    let after = world.told("orders-2");
+    assert_eq!((after.proxy, after.api), (before.proxy, before.api));
+    assert!(after.callees.iter().any(|callee| *callee == before.callees[0]) && after.callees.len() == 2);
+    assert!(!world.there().contains(&"orders-1/sidecar".to_owned()), "{:?}", world.there());
 }
