@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use weft_model::plan::{LaunchService, OutboundPlan, Plan, Plans, Protocol, RolePlan};
@@ -180,7 +180,10 @@ pub struct System {
     what: BTreeMap<UnitId, What>,
     running: BTreeMap<(String, String), Running>,
     builds: Vec<(Build, UnitId)>,
+    /// The number in the newest name of a service.
     ordinals: BTreeMap<String, u32>,
+    /// Who has a name, or had it last.
+    named: BTreeMap<String, Weak<Instance>>,
     control: Option<(UnitId, Arc<SocketSet>)>,
     gateway: Option<Edge>,
 }
@@ -195,6 +198,7 @@ impl System {
             running: BTreeMap::new(),
             builds: Vec::new(),
             ordinals: BTreeMap::new(),
+            named: BTreeMap::new(),
             control: None,
             gateway: None,
         }

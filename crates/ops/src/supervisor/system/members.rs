@@ -13,6 +13,9 @@ use crate::supervisor::command::{Callee, Told};
 use crate::supervisor::machine::{Event, Machine, UnitId};
 use crate::supervisor::sockets::{self, SocketSet};
 
+/// So many copies of a service come before a name is given again: these, or four for each that there is at once.
+const ORDINALS_MIN: u32 = 100;
+
 /// One copy of a service, as it is wanted.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
@@ -133,7 +136,9 @@ impl System {
     ) -> Result<Place, SystemError> {
         match self.instance(launch, callees, &port, foreign, before.as_deref()) {
             Ok(instance) => {
-                let member = Member { instance: Arc::new(instance), before };
+                let instance = Arc::new(instance);
+                self.named.insert(instance.name.clone(), Arc::downgrade(&instance));
+                let member = Member { instance, before };
                 Ok(Place::New { member, after: port.after })
             }
             Err(error) => {
@@ -225,9 +230,7 @@ impl System {
         foreign: Option<SocketAddr>,
         before: Option<&Instance>,
     ) -> Result<Instance, SystemError> {
-        let ordinal = self.ordinals.entry(launch.service.clone()).or_insert(0);
-        *ordinal += 1;
-        let name = format!("{}-{ordinal}", launch.service);
+        let name = self.free_name(launch);
         let mut sockets = SocketSet::default();
         sockets.open_free("inbound")?;
         let known = before.filter(|_| foreign.is_some()).map(|before| &before.sockets);
@@ -244,6 +247,19 @@ impl System {
         told.api = open("api")?;
         let (launch, callees, pooled) = (launch.clone(), callees.to_vec(), port.pooled);
         Ok(Instance { name, launch, sockets, told, foreign, pooled, callees })
+    }
+
+    /// `orders-1`, then `orders-2`: a name for itself, as long as people may remember who had it before. But names come back, so
+    /// that what is kept by name, series of metrics and enrolments above all, does not grow with every change of a service.
+    fn free_name(&mut self, launch: &LaunchService) -> String {
+        let names = ORDINALS_MIN.max(launch.replicas.saturating_mul(4));
+        let name = |ordinal: u32| format!("{}-{ordinal}", launch.service);
+        let free = |ordinal: &u32| {
+            self.named.get(&name(*ordinal)).is_none_or(|instance| instance.strong_count() == 0)
+        };
+        let last = self.ordinals.entry(launch.service.clone()).or_insert(0);
+        *last = (last.saturating_add(1)..=names).chain(1..).find(free).unwrap_or(u32::MAX);
+        name(*last)
     }
 
     /// The units of an instance, itself first.

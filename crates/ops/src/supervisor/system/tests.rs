@@ -603,3 +603,21 @@ fn what_is_mine_keeps_the_ports_that_were_told_when_its_sidecar_is_replaced() {
     assert!(after.callees.iter().any(|callee| *callee == before.callees[0]) && after.callees.len() == 2);
     assert!(!world.there().contains(&"orders-1/sidecar".to_owned()), "{:?}", world.there());
 }
+
+#[test]
+fn names_come_back_when_many_came_and_nobody_loses_one() {
+    let mut world = World::up(&users("a", 2), &[]);
+    let mut names = BTreeSet::from_iter(world.there());
+    for round in 0..120 {
+        world.apply(&users("a", 2 + round % 2));
+        names.extend(world.there());
+    }
+    assert!(world.there().starts_with(&both("users-1", "users-2")), "{:?}", world.there());
+    // 60 copies came and went; then both are replaced again and again until the numbers have run out.
+    for round in 0..60 {
+        world.apply(&users(&format!("b{round}"), 2));
+        assert_eq!(world.there().len(), 4, "a name stands for one copy");
+        names.extend(world.there());
+    }
+    assert_eq!(names.len(), 2 * 100, "{names:?}");
+}
