@@ -23,7 +23,7 @@ pub(crate) struct Http2Reader {
 
 impl Http2Reader {
     pub(crate) fn new(recv: RecvStream, length: BodyLength) -> Self {
-        let done = recv.is_end_stream();
+        let done = length == BodyLength::None || recv.is_end_stream();
         Http2Reader { recv, length, owed: 0, done, trailers: None }
     }
 
@@ -255,13 +255,18 @@ pub(crate) fn read_response(parts: &http::response::Parts, head: &mut Head) -> R
 }
 
 /// Takes `content-length` out of the head: how long a message is stands beside it, never in it.
-pub(crate) fn body_length(head: &mut Head, recv: &RecvStream) -> (BodyLength, Option<u64>) {
+pub(crate) fn take_length(head: &mut Head) -> Option<u64> {
     let declared = head.get_str(Known::ContentLength).and_then(|text| text.parse().ok());
     head.remove(Known::ContentLength);
-    match declared {
-        _ if recv.is_end_stream() => (BodyLength::None, declared),
-        Some(bytes) => (BodyLength::Known(bytes), declared),
-        None => (BodyLength::Unknown, None),
+    declared
+}
+
+/// How long a request is, by its head and whether its stream ended with it.
+pub(crate) fn request_length(head: &mut Head, recv: &RecvStream) -> BodyLength {
+    match take_length(head) {
+        _ if recv.is_end_stream() => BodyLength::None,
+        Some(bytes) => BodyLength::Known(bytes),
+        None => BodyLength::Unknown,
     }
 }
 

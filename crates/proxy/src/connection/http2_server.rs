@@ -139,7 +139,7 @@ async fn stream_of(
     let began = worker.timer.now();
     let mut head = LentHead::new();
     let read = http2_io::read_request(&parts, &mut head);
-    let (length, _) = http2_io::body_length(&mut head, &recv);
+    let length = http2_io::request_length(&mut head, &recv);
     let responder = Http2Responder::new(respond, head.method() == Method::Head);
     let mut responder = Responder::Http2(responder);
     let read = read.map_err(|error| refusal(&error)).and_then(|()| acceptable(conn, &head));

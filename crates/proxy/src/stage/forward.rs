@@ -440,6 +440,7 @@ impl One<'_, '_, '_, '_> {
             return Tried::Ended(Ended::new(Code::BadHost, "the request has no authority"));
         };
         let bodiless = length == BodyLength::None;
+        let asked = self.request.head.method();
         let (response, stream) = match send.send_request(message, bodiless) {
             Ok(sent) => sent,
             Err(error) => {
@@ -449,7 +450,7 @@ impl One<'_, '_, '_, '_> {
             }
         };
         let writer = Writer::Http2(Http2Writer::new(stream, length, bodiless));
-        match self.carry(flight, writer, Reply::Http2(response)).await {
+        match self.carry(flight, writer, Reply::Http2(response, asked)).await {
             Carried::Passed(fate, _) => Tried::Done(fate),
             Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
             Carried::Again(wait) => Tried::Again(wait),

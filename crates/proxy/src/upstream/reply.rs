@@ -12,15 +12,15 @@ use crate::body::{BodyLength, Reader};
 use crate::connection::http1::{BodyFraming, HeadFault};
 use crate::connection::http1_io::{Http1Reply, NoHead};
 use crate::connection::http2_io::{self, Http2Reader};
-use crate::head::Head;
+use crate::head::{Head, Method};
 use crate::resilience::retry::Outcome;
 
 /// An answer that is awaited.
 pub(crate) enum Reply<'a> {
     /// Over an HTTP/1.1 connection.
     Http1(Http1Reply<'a>),
-    /// Over an HTTP/2 stream.
-    Http2(ResponseFuture),
+    /// Over an HTTP/2 stream, and what was asked there.
+    Http2(ResponseFuture, Method),
 }
 
 /// What a head said beside what is in the [`Head`].
@@ -58,7 +58,7 @@ impl<'a> Reply<'a> {
     pub(crate) async fn head(self, head: &mut Head) -> Result<Answer<'a>, NoAnswer> {
         match self {
             Reply::Http1(reply) => http1(reply, head).await,
-            Reply::Http2(response) => http2(response, head).await,
+            Reply::Http2(response, asked) => http2(response, asked, head).await,
         }
     }
 }
@@ -87,7 +87,11 @@ async fn http1<'a>(mut reply: Http1Reply<'a>, head: &mut Head) -> Result<Answer<
     })
 }
 
-async fn http2<'a>(mut response: ResponseFuture, head: &mut Head) -> Result<Answer<'a>, NoAnswer> {
+async fn http2<'a>(
+    mut response: ResponseFuture,
+    asked: Method,
+    head: &mut Head,
+) -> Result<Answer<'a>, NoAnswer> {
     let unreadable = || NoAnswer { outcome: Outcome::NoResponse, code: Code::UpstreamProtocol };
     let came = poll_fn(|cx| match response.poll_informational(cx) {
         Poll::Ready(Some(Ok(interim))) => Poll::Ready(Ok((interim.into_parts().0, None))),
@@ -99,16 +103,29 @@ async fn http2<'a>(mut response: ResponseFuture, head: &mut Head) -> Result<Answ
     });
     let (parts, recv) = came.await.map_err(|error| no_answer(&error))?;
     http2_io::read_response(&parts, head).map_err(|_| unreadable())?;
+    let status = head.status();
+    let declared = http2_io::take_length(head);
+    // The same verdict as in HTTP/1.1 (RFC 9110, 8.6): no content can be announced here.
+    if (status < 200 || status == 204) && declared.is_some_and(|bytes| bytes > 0) {
+        return Err(unreadable());
+    }
     let Some(recv) = recv else {
         // HTTP/2 has no 101 (RFC 9113, 8.6), and passed on to HTTP/1.1 it would change the protocol.
-        if head.status() == 101 {
+        if status == 101 {
             return Err(unreadable());
         }
-        let kind = AnswerKind::Interim(Reply::Http2(response));
+        let kind = AnswerKind::Interim(Reply::Http2(response, asked));
         return Ok(Answer { declared: None, kind, reusable: true, announced: None });
     };
-    let (length, declared) = http2_io::body_length(head, &recv);
-    let declared = declared.filter(|_| length == BodyLength::None);
+    // Here the head is the whole answer (RFC 9110, 6.4.1), whether the stream ends with it, with an empty frame later, or never:
+    // it is left, and if it is not over then, reset. What came on it all the same meets nobody.
+    let whole = asked == Method::Head || matches!(status, 204 | 304) || recv.is_end_stream();
+    let length = match declared {
+        _ if whole => BodyLength::None,
+        Some(bytes) => BodyLength::Known(bytes),
+        None => BodyLength::Unknown,
+    };
+    let declared = declared.filter(|_| whole && status != 204);
     let kind = AnswerKind::Final(Reader::Http2(Http2Reader::new(recv, length)));
     Ok(Answer { declared, kind, reusable: true, announced: None })
 }
