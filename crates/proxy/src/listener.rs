@@ -17,7 +17,7 @@ use weft_trust::mesh::peer_identity;
 use weft_trust::peer::Owner;
 
 use crate::body::Responder;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Outgoing};
 use crate::connection::http1::{BodyFraming, ResponseTo, ResponseWire, write_response};
 use crate::connection::http1_io::{Asked, Http1Responder};
 use crate::connection::{Conn, Entry, http1_server, http2_server, tcp};
@@ -288,7 +288,7 @@ async fn refuse(worker: &Rc<Worker>, conn: &Conn, stream: &Stream, ended: &Ended
         keep_alive: false,
     };
     let answered = std::cell::Cell::new(false);
-    let mut out = Vec::new();
+    let mut out = Outgoing::default();
     let mut head = Head::new();
     let text = rescue::answer(ended, false, "", &mut head);
     let mut record = crate::access::Record::begin(worker.timer.now());

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::task::Poll;
 
 use crate::body::{BodyError, BodyLength, Piece};
-use crate::buffer::{BUFFER_BYTES, Buffer};
+use crate::buffer::{BUFFER_BYTES, Buffer, Outgoing};
 use crate::connection::http1::{
     BodyDecoder, BodyEvent, BodyFraming, ChunkHead, HeadFault, HeadLimits, HeadScan, ParsedResponse,
     ResponseTo, ResponseWire, parse_response, write_interim, write_last_chunk, write_response,
@@ -156,15 +156,15 @@ impl<'a> Http1Reader<'a> {
 /// Writes a body.
 pub(crate) struct Http1Writer<'a> {
     stream: &'a Stream,
-    out: &'a mut Vec<u8>,
+    out: &'a mut Outgoing,
     framing: BodyFraming,
     ended: bool,
     failed: bool,
 }
 
 impl<'a> Http1Writer<'a> {
-    /// `out` already holds the head.
-    pub(crate) fn new(stream: &'a Stream, out: &'a mut Vec<u8>, framing: BodyFraming) -> Self {
+    /// `out` already holds the head. Its memory is given back at the end of the message.
+    pub(crate) fn new(stream: &'a Stream, out: &'a mut Outgoing, framing: BodyFraming) -> Self {
         Http1Writer { stream, out, framing, ended: false, failed: false }
     }
 
@@ -229,7 +229,9 @@ impl<'a> Http1Writer<'a> {
             BodyFraming::Chunked => write_last_chunk(trailers, self.out),
             _ => {}
         }
-        self.flush().await
+        self.flush().await?;
+        self.out.release();
+        Ok(())
     }
 }
 
@@ -244,7 +246,8 @@ pub(crate) struct Asked {
 /// Answers one request.
 pub(crate) struct Http1Responder<'a> {
     stream: &'a Stream,
-    out: &'a mut Vec<u8>,
+    /// Without memory until there is something to say.
+    out: &'a mut Outgoing,
     asked: Asked,
     /// Set when a final head was begun.
     answered: &'a Cell<bool>,
@@ -254,7 +257,7 @@ pub(crate) struct Http1Responder<'a> {
 impl<'a> Http1Responder<'a> {
     pub(crate) fn new(
         stream: &'a Stream,
-        out: &'a mut Vec<u8>,
+        out: &'a mut Outgoing,
         asked: Asked,
         answered: &'a Cell<bool>,
     ) -> Self {
@@ -290,6 +293,7 @@ impl<'a> Http1Responder<'a> {
             length_declared: declared,
             keep_alive: self.asked.keep_alive,
         };
+        self.out.begin();
         let written = write_response(head, &wire, self.out);
         self.keep_alive = written.keep_alive;
         Http1Writer::new(self.stream, self.out, written.framing)
@@ -300,6 +304,7 @@ impl<'a> Http1Responder<'a> {
         if self.asked.version != Version::Http11 {
             return Ok(());
         }
+        self.out.begin();
         write_interim(head, self.out);
         let sent = self.stream.write_both(self.out, b"").await;
         self.out.clear();
@@ -337,7 +342,15 @@ impl<'a> Http1Reply<'a> {
                 self.buf.consume(parsed.head_bytes);
                 return Ok(parsed);
             }
-            match self.stream.read(self.buf.space(BUFFER_BYTES / 2)).await {
+            // Whoever waits for an answer holds no memory for it.
+            let read = poll_fn(|cx| {
+                let read = self.stream.poll_read(cx, self.buf.space(BUFFER_BYTES / 2));
+                if read.is_pending() {
+                    self.buf.release();
+                }
+                read
+            });
+            match read.await {
                 Ok(0) | Err(_) => return Err(NoHead::Closed),
                 Ok(count) => self.buf.filled(count),
             }

@@ -159,7 +159,6 @@ impl Server<'_> {
         let expects = parsed.expect_continue.then_some(&answered);
         let reader = Http1Reader::new(&self.stream, &mut self.buf, parsed.framing, expects);
         let mut body = RequestBody::new(Reader::Http1(reader), BODY_BYTES_MAX);
-        self.out.begin();
         let responder = Http1Responder::new(&self.stream, &mut self.out, asked, &answered);
         let mut responder = Responder::Http1(responder);
         let grpc = is_grpc(&self.head);
@@ -187,7 +186,6 @@ impl Server<'_> {
             version: Version::Http11,
             keep_alive: false,
         };
-        self.out.begin();
         let answered = Cell::new(false);
         let responder = Http1Responder::new(&self.stream, &mut self.out, asked, &answered);
         let mut head = Head::new();

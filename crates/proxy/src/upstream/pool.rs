@@ -21,7 +21,7 @@ use crate::stream::Stream;
 use crate::worker::Worker;
 
 /// Idle HTTP/1.1 connections that are kept to one endpoint; more are closed.
-const IDLE_MAX: usize = 256;
+const IDLE_MAX: usize = 1024;
 /// How long an idle connection is kept where the endpoint says nothing.
 const IDLE_FOR: Duration = Duration::from_secs(60);
 /// So much earlier than the endpoint announces, its connection is given up: a request must not meet its closing.
