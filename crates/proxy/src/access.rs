@@ -129,25 +129,18 @@ impl Record {
 
     fn log(&self, worker: &Worker, active: &Active, request: &Request<'_>, micros: u64) {
         let names = worker.names();
-        let name = |id: Option<NameId>| id.map(|id| names.get(id));
+        let route = self.name.map(|id| names.get(id));
         let (source, destination) = self.ends(worker, active, request);
-        tracing::info!(
-            target: "weft::access",
-            method = request.head.method_str(),
-            path = request.head.path(),
-            route = name(self.name).as_deref(),
-            source = &*source,
-            destination = &*destination,
-            status = self.status,
-            grpc_status = self.grpc,
-            code = self.code.map(Code::as_str),
-            detail = (!self.detail.is_empty()).then_some(&*self.detail),
-            request_id = request.head.get_str(Known::XRequestId),
-            duration_us = micros,
-            request_bytes = self.request_bytes,
-            response_bytes = self.response_bytes,
-            attempts = self.attempts,
-        );
+        let line = Line {
+            method: request.head.method_str(),
+            path: request.head.path(),
+            route: route.as_deref(),
+            source: &source,
+            destination: &destination,
+            request_id: request.head.get_str(Known::XRequestId),
+            duration_us: micros,
+        };
+        line.write(self);
     }
 
     fn ends(&self, worker: &Worker, active: &Active, request: &Request<'_>) -> (String, String) {
@@ -185,10 +178,137 @@ impl Record {
     }
 }
 
+/// What a line of the access log says beside the record.
+struct Line<'a> {
+    method: &'a str,
+    path: &'a str,
+    route: Option<&'a str>,
+    source: &'a str,
+    destination: &'a str,
+    request_id: Option<&'a str>,
+    duration_us: u64,
+}
+
+impl Line<'_> {
+    /// What there is not is left out, not written as nothing.
+    fn write(&self, record: &Record) {
+        tracing::info!(
+            target: "weft::access",
+            method = self.method,
+            path = self.path,
+            route = self.route,
+            source = self.source,
+            destination = self.destination,
+            status = record.status,
+            grpc_status = record.grpc,
+            code = record.code.map(Code::as_str),
+            detail = (!record.detail.is_empty()).then_some(&*record.detail),
+            request_id = self.request_id,
+            duration_us = self.duration_us,
+            request_bytes = record.request_bytes,
+            response_bytes = record.response_bytes,
+            attempts = record.attempts,
+        );
+    }
+}
+
 /// Methods that nobody defined are one label, so that they cannot be made up without end.
 fn method_label(method: Method) -> &'static str {
     match method {
         Method::Other => "_OTHER",
         known => known.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Kept {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// The line as text and as JSON, in the formats of the executable.
+    fn written(line: &Line<'_>, record: &Record) -> (String, serde_json::Value) {
+        let (text, json) = (Kept::default(), Kept::default());
+        let as_text = tracing_subscriber::fmt().with_writer(text.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(as_text, || line.write(record));
+        let as_json = tracing_subscriber::fmt().json().flatten_event(true).with_writer(json.clone()).finish();
+        tracing::subscriber::with_default(as_json, || line.write(record));
+        let text = String::from_utf8(text.0.lock().unwrap().clone()).unwrap();
+        let json = serde_json::from_slice(&json.0.lock().unwrap()).unwrap();
+        (text, json)
+    }
+
+    const OPTIONAL: [&str; 5] = ["route", "grpc_status", "code", "detail", "request_id"];
+
+    fn line() -> Line<'static> {
+        Line {
+            method: "GET",
+            path: "/orders",
+            route: None,
+            source: "outside",
+            destination: "gateway",
+            request_id: None,
+            duration_us: 7,
+        }
+    }
+
+    #[test]
+    fn what_there_is_not_is_left_out_of_a_line() {
+        let record = Record { status: 200, ..Record::begin(Tick::ZERO) };
+        let (text, json) = written(&line(), &record);
+        for name in OPTIONAL {
+            assert!(!text.contains(name), "{name} in {text}");
+            assert!(json.get(name).is_none(), "{name} in {json}");
+        }
+        assert!(text.contains("path=\"/orders\"") && text.contains("status=200"), "{text}");
+        assert_eq!((&json["path"], &json["status"]), (&"/orders".into(), &200.into()), "{json}");
+    }
+
+    #[test]
+    fn what_there_is_stands_in_a_line() {
+        let record = Record {
+            status: 404,
+            grpc: Some(5),
+            code: Some(Code::NoRoute),
+            detail: "nothing there".to_owned(),
+            ..Record::begin(Tick::ZERO)
+        };
+        let line = Line { route: Some("ANY /**"), request_id: Some("r-1"), ..line() };
+        let (text, json) = written(&line, &record);
+        let code = Code::NoRoute.as_str();
+        let values = ["ANY /**", "5", code, "nothing there", "r-1"];
+        for (name, value) in OPTIONAL.into_iter().zip(values) {
+            let shown = json[name].as_str().map_or_else(|| json[name].to_string(), str::to_owned);
+            assert_eq!(shown, value, "{name} in {json}");
+            assert!(
+                text.contains(&format!("{name}=\"{value}\"")) || text.contains(&format!("{name}={value}")),
+                "{name} in {text}"
+            );
+        }
     }
 }
