@@ -202,7 +202,8 @@ pub(crate) fn scraped<B>(shared: &Shared, local: SocketAddr, request: &Request<B
 fn findings(shared: &Shared) -> serde_json::Value {
     let instances = shared.hub().instances(shared.now());
     let refused = instances.into_iter().filter_map(|one| {
-        one.refused.map(|reason| json!({ "instance": one.instance, "plan": one.plan, "reason": reason }))
+        let reason = one.refused.or(one.edge_refused);
+        reason.map(|reason| json!({ "instance": one.instance, "plan": one.plan, "reason": reason }))
     });
     json!({ "refused": shared.refused_reload(), "instances": refused.collect::<Vec<_>>() })
 }

@@ -166,6 +166,12 @@ pub struct InstanceStatus {
     pub serial: String,
     /// When its certificate ends, seconds since the epoch.
     pub identity_expires_unix_s: u64,
+    /// Gateway: why it does not serve the newest certificate of the edge.
+    #[serde(default)]
+    pub edge_refused: Option<String>,
+    /// Gateway: when the certificate of the edge ends, seconds since the epoch.
+    #[serde(default)]
+    pub edge_expires_unix_s: Option<u64>,
     /// Time since it was last heard of.
     pub silent_ms: u64,
 }
@@ -277,6 +283,8 @@ impl Hub {
             address: clipped(&presence.address),
             version: clipped(&presence.version),
             state: presence.state,
+            edge_refused: clipped(&presence.edge_refused),
+            edge_not_after: presence.edge_not_after,
         };
         self.with(caller, id, now, |session| session.presence = presence);
         before != self.registered.get(&caller.instance).and_then(|known| known.endpoint(&caller.instance))
@@ -369,7 +377,13 @@ impl Hub {
                 build: status.build,
                 pid: status.pid,
                 isolation: status.isolation,
-                presence: Presence { address: status.address, version: status.version, state: state as i32 },
+                presence: Presence {
+                    address: status.address,
+                    version: status.version,
+                    state: state as i32,
+                    edge_refused: status.edge_refused.unwrap_or_default(),
+                    edge_not_after: status.edge_expires_unix_s.unwrap_or_default(),
+                },
                 running: status.plan,
                 refused: None,
                 serial: status.serial,
@@ -412,6 +426,8 @@ impl Hub {
             pid: session.pid,
             serial: session.serial.clone(),
             identity_expires_unix_s: session.expires_unix_s,
+            edge_refused: Some(session.presence.edge_refused.clone()).filter(|reason| !reason.is_empty()),
+            edge_expires_unix_s: Some(session.presence.edge_not_after).filter(|end| *end != 0),
             silent_ms: weft_stdx::clock::whole_ms(now.since(session.seen)),
         })
     }

@@ -1,9 +1,11 @@
 //! Follows the manifest: a good change is put in force, a bad one is shown while the old plans go on.
 //!
 //! Folders are watched, not files: an editor that saves by renaming makes a new file, and a file that does not exist yet
-//! (an overlay) has nothing that could be watched.
+//! (an overlay) has nothing that could be watched. A link on the way to a file is watched as the file is: Kubernetes changes
+//! mounted files by turning a link to another folder.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,9 @@ use crate::shared::Shared;
 const DEBOUNCE: Duration = Duration::from_millis(80);
 /// A file that changes without end is read at least this often.
 const DEBOUNCE_MAX: Duration = Duration::from_secs(1);
+
+/// Links that are followed on the way to one file, as Linux does.
+const LINKS_MAX: usize = 40;
 
 /// Where plans come from. Control parses nothing itself.
 pub trait Manifest: Send + Sync {
@@ -125,7 +130,7 @@ impl Watching {
     }
 
     fn set(&mut self, files: &[PathBuf]) {
-        let files: BTreeSet<PathBuf> = files.iter().map(|file| absolute(file)).collect();
+        let files: BTreeSet<PathBuf> = files.iter().flat_map(|file| way_to(&absolute(file))).collect();
         let folders: BTreeSet<PathBuf> =
             files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
         for gone in self.folders.difference(&folders) {
@@ -155,4 +160,57 @@ fn absolute(file: &Path) -> PathBuf {
     };
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     file.file_name().map_or_else(|| folder.clone(), |name| folder.join(name))
+}
+
+/// Every link that leads to a file, and the file at their end, each as the watcher names it. What is not there, or leads
+/// nowhere, is the last of them.
+fn way_to(file: &Path) -> Vec<PathBuf> {
+    let parts = |path: &Path| -> Vec<OsString> { path.iter().rev().map(OsStr::to_owned).collect() };
+    let (mut way, mut at, mut left) = (Vec::new(), PathBuf::new(), parts(file));
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        match next.read_link() {
+            Ok(target) if way.len() < LINKS_MAX => {
+                way.push(next);
+                left.extend(parts(&target));
+            }
+            // An absolute target begins with `/`, which takes the place of what was there.
+            _ => at = next,
+        }
+    }
+    way.push(at);
+    way
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_link_on_the_way_to_a_file_is_named() {
+        let folder = std::env::temp_dir().join(format!("weft-links-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("..1")).unwrap();
+        let folder = folder.canonicalize().unwrap();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.join(name)).unwrap();
+        std::fs::write(folder.join("..1/edge.pem"), "x").unwrap();
+        link("..1", "..data");
+        link("..data/edge.pem", "edge.pem");
+        link(folder.join("..1/../edge.pem").to_str().unwrap(), "far");
+        link("round", "round");
+        let names = |name: &str| -> Vec<String> {
+            let way = way_to(&absolute(&folder.join(name)));
+            way.iter().map(|path| path.strip_prefix(&folder).unwrap().display().to_string()).collect()
+        };
+        let (plain, linked, far) = (names("weft.yaml"), names("edge.pem"), names("far"));
+        let round = names("round");
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(plain, ["weft.yaml"], "it need not be there");
+        assert_eq!(linked, ["edge.pem", "..data", "..1/edge.pem"]);
+        assert_eq!(far, ["far", "edge.pem", "..data", "..1/edge.pem"]);
+        assert_eq!(round.len(), LINKS_MAX + 1, "a link to itself ends too");
+    }
 }

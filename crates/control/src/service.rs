@@ -204,6 +204,8 @@ impl Open<'_> {
                 let changed = shared.hub().present(caller, self.id, &presence, now);
                 if changed {
                     shared.changed();
+                } else {
+                    shared.shown();
                 }
             }
             UpKind::Report(report) => {

@@ -136,6 +136,12 @@ pub struct Presence {
     /// State of the instance.
     #[prost(enumeration = "InstanceState", tag = "3")]
     pub state: i32,
+    /// Gateway: why the newest certificate of the edge is not served, for people; empty: it is, or there is none.
+    #[prost(string, tag = "4")]
+    pub edge_refused: String,
+    /// Gateway: when the certificate of the edge ends, seconds since the epoch; 0: there is none.
+    #[prost(uint64, tag = "5")]
+    pub edge_not_after: u64,
 }
 
 /// State of an instance.

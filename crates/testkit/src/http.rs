@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::LIMIT;
+use crate::tls::{Stream, Tls};
 
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
@@ -114,7 +115,7 @@ impl Response {
 
 /// A connection.
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
     peer: SocketAddr,
 }
 
@@ -124,11 +125,19 @@ impl Client {
     /// # Errors
     /// Nobody listens there.
     pub fn connect(to: SocketAddr) -> io::Result<Self> {
+        Self::connect_with(to, None)
+    }
+
+    /// The same with TLS, where there is some; its handshake comes with the first request.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn connect_with(to: SocketAddr, tls: Option<&Tls>) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&to, LIMIT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
-        Ok(Self { stream: BufReader::new(stream), peer: to })
+        Ok(Self { stream: BufReader::new(Stream::new(stream, to, tls)?), peer: to })
     }
 
     /// Sends a request and reads its answer; answers before the final one (1xx) are passed over.
@@ -155,7 +164,9 @@ impl Client {
     /// # Errors
     /// The connection ends.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes)
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes)?;
+        stream.flush()
     }
 
     /// Says that nothing more comes.
@@ -163,7 +174,7 @@ impl Client {
     /// # Errors
     /// The connection is gone.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.stream.get_mut().shutdown(std::net::Shutdown::Write)
+        self.stream.get_mut().finish()
     }
 
     /// Reads the final answer to a request with this method.

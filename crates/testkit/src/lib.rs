@@ -21,6 +21,7 @@ pub mod ports;
 pub mod processes;
 pub mod service;
 mod system;
+pub mod tls;
 pub mod websocket;
 
 pub use system::{Manifest, Run, System, build, run};

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::http::{Client, Request, Response};
+use crate::tls::Tls;
 
 /// Between two requests of one connection: enough load to hit any gap, and time for the machine to do the rest.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -26,11 +27,17 @@ pub struct Load {
 impl Load {
     /// Starts `connections` of them.
     pub fn start(to: SocketAddr, connections: usize, request: &Request) -> Self {
+        Self::start_with(to, connections, request, None)
+    }
+
+    /// The same with TLS, where there is some.
+    pub fn start_with(to: SocketAddr, connections: usize, request: &Request, tls: Option<&Tls>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let worker = |_| {
             let (stop, answered, request) = (Arc::clone(&stop), Arc::clone(&answered), request.clone());
-            std::thread::spawn(move || work(to, &request, &stop, &answered))
+            let whom = Whom { to, tls: tls.cloned() };
+            std::thread::spawn(move || work(&whom, &request, &stop, &answered))
         };
         let workers = (0..connections).map(worker).collect();
         Self { stop, answered, workers }
@@ -58,11 +65,17 @@ impl Load {
     }
 }
 
-fn work(to: SocketAddr, request: &Request, stop: &AtomicBool, answered: &AtomicU64) -> Outcomes {
+/// Whom to ask, and how.
+struct Whom {
+    to: SocketAddr,
+    tls: Option<Tls>,
+}
+
+fn work(whom: &Whom, request: &Request, stop: &AtomicBool, answered: &AtomicU64) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let mut kept = None;
     while !stop.load(Ordering::Relaxed) {
-        let outcome = match exchange(to, request, &mut kept) {
+        let outcome = match exchange(whom, request, &mut kept) {
             Ok(response) => response.outcome(),
             Err(error) => format!("failed: {:?}", error.kind()),
         };
@@ -75,7 +88,7 @@ fn work(to: SocketAddr, request: &Request, stop: &AtomicBool, answered: &AtomicU
 
 /// As a good client does it: a kept connection that was closed without a byte of an answer is replaced, and an idempotent
 /// request is sent once more (RFC 9112, section 9.3.1).
-fn exchange(to: SocketAddr, request: &Request, kept: &mut Option<Client>) -> io::Result<Response> {
+fn exchange(whom: &Whom, request: &Request, kept: &mut Option<Client>) -> io::Result<Response> {
     if let Some(mut client) = kept.take() {
         match client.send(request) {
             Ok(response) => return Ok(keep(client, response, kept)),
@@ -83,7 +96,7 @@ fn exchange(to: SocketAddr, request: &Request, kept: &mut Option<Client>) -> io:
             Err(error) => return Err(error),
         }
     }
-    let mut client = Client::connect(to)?;
+    let mut client = Client::connect_with(whom.to, whom.tls.as_ref())?;
     let response = client.send(request)?;
     Ok(keep(client, response, kept))
 }

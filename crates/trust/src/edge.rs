@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
@@ -49,6 +50,10 @@ pub struct EdgeCertificate {
     names: Vec<String>,
     not_after: SystemTime,
 }
+
+/// Tells what two PEM files hold from what others hold (SHA-256), without keeping the key that is in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairDigest([u8; 32]);
 
 /// Why edge TLS is refused. What was in force stays so.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -130,6 +135,20 @@ impl EdgeTls {
     pub fn replace(&self, certificates: &[EdgeCertificate]) -> Result<(), EdgeError> {
         self.certificates.0.store(Arc::new(ByName::of(certificates)?));
         Ok(())
+    }
+}
+
+impl PairDigest {
+    /// Of a chain and a key, both as they lie in their files.
+    pub fn of(chain: &[u8], key: &[u8]) -> Self {
+        let mut context = Context::new(&SHA256);
+        // Where the one ends and the other begins counts too.
+        context.update(&(chain.len() as u64).to_be_bytes());
+        context.update(chain);
+        context.update(key);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        Self(digest)
     }
 }
 

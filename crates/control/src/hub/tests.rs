@@ -84,7 +84,8 @@ fn hello(instance: &str, pid: u32) -> Hello {
 }
 
 fn presence(port: u16, state: InstanceState) -> Presence {
-    Presence { address: format!("127.0.0.1:{port}"), version: "v1".to_owned(), state: state as i32 }
+    let address = format!("127.0.0.1:{port}");
+    Presence { address, version: "v1".to_owned(), state: state as i32, ..Presence::default() }
 }
 
 fn at(ms: u64) -> Tick {
@@ -307,4 +308,25 @@ fn storm(seed: u64) {
             .collect();
         assert_eq!(seen_by(&hub, "orders", at(now_ms)), expected, "seed {seed} at {now_ms} ms");
     }
+}
+
+#[test]
+fn what_a_gateway_serves_tls_with_is_shown_and_survives_a_restart_of_control() {
+    let mut hub = Hub::new(Trust::default());
+    let id = hub.open(&caller("gateway-1"), &hello("gateway-1", 1), at(0)).unwrap();
+    let edge = |hub: &Hub| {
+        let shown = hub.instances(at(1)).remove(0);
+        (shown.edge_refused, shown.edge_expires_unix_s)
+    };
+    assert_eq!(edge(&hub), (None, None));
+    let served = Presence { edge_not_after: 7_000, ..Presence::default() };
+    hub.present(&caller("gateway-1"), id, &served, at(0));
+    assert_eq!(edge(&hub), (None, Some(7_000)));
+    let refused = Presence { edge_refused: "broken".repeat(1_000), ..served };
+    hub.present(&caller("gateway-1"), id, &refused, at(0));
+    let (reason, expires_unix_s) = edge(&hub);
+    assert_eq!((reason.as_ref().map(String::len), expires_unix_s), (Some(1024), Some(7_000)), "clipped");
+    let mut next = Hub::new(Trust::default());
+    next.restore(hub.instances(at(1)), at(1));
+    assert_eq!(edge(&next), (reason, expires_unix_s));
 }

@@ -86,6 +86,12 @@ impl Own {
             sample(&[("instance", &one.instance), ("role", &one.role), ("service", &one.service)], left)
         });
         families.push(family("weft_identity_expiry_seconds", help, Kind::Gauge, expiry.collect()));
+        let help = "Time until the certificate that a gateway serves TLS with ends.";
+        let edges = self.instances.iter().filter_map(|one| {
+            let left = one.edge_expires_unix_s? as f64 - self.now_unix_s as f64;
+            Some(sample(&[("instance", &one.instance), ("role", &one.role)], left))
+        });
+        families.push(family("weft_edge_certificate_expiry_seconds", help, Kind::Gauge, edges.collect()));
         let help = "Whether an instance's stream to control is open.";
         let connected = self.instances.iter().map(|one| {
             let labels = [

@@ -189,6 +189,7 @@ impl Instance {
             address: format!("127.0.0.1:{port}"),
             version: "v1".to_owned(),
             state: InstanceState::Ready as i32,
+            ..Presence::default()
         };
         let (sender, told) = mpsc::channel(1024);
         let plane = Arc::new(Recorder { told: sender, refuses: Mutex::new(false) });
@@ -395,6 +396,29 @@ async fn the_manifest_is_followed_and_a_bad_one_changes_nothing_but_what_is_show
     let control = Control::start(&folder, &Arc::new(Mutex::new(Err("still bad".to_owned()))), None);
     assert!(control.shared.refused_reload().is_some());
     assert!(control.shared.hub().published().unwrap().plan_of("users").is_some());
+}
+
+#[tokio::test]
+async fn a_mounted_manifest_is_followed_as_kubernetes_changes_it() {
+    let (folder, source) = (Folder::new(), source());
+    // The file is a link through a link, and only that one is turned.
+    let turn_to = |version: &str| {
+        std::fs::create_dir(folder.0.join(version)).unwrap();
+        std::fs::write(folder.0.join(version).join("weft.yaml"), version).unwrap();
+        std::os::unix::fs::symlink(version, folder.0.join("..next")).unwrap();
+        std::fs::rename(folder.0.join("..next"), folder.0.join("..data")).unwrap();
+    };
+    turn_to("..1");
+    let _ = std::fs::remove_file(folder.0.join("weft.yaml"));
+    std::os::unix::fs::symlink("..data/weft.yaml", folder.0.join("weft.yaml")).unwrap();
+    let control = Control::start(&folder, &source, None);
+    for version in ["..2", "..3"] {
+        let reloads = |shared: &Shared| shared.counters.reloads.load(std::sync::atomic::Ordering::Relaxed);
+        shown(&control, "the watch", |shared| reloads(shared) > 0).await;
+        let before = reloads(&control.shared);
+        turn_to(version);
+        shown(&control, "the reload", |shared| reloads(shared) > before).await;
+    }
 }
 
 async fn connect(control: &Control, tls: &MeshTls) -> Result<Connection, Status> {

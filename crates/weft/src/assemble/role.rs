@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,14 +15,15 @@ use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weft_control::link::{DataPlane, Link, Says, Settings};
-use weft_model::plan::{EdgeTlsPlan, Plan, RolePlan};
+use weft_model::plan::{Plan, RolePlan};
 use weft_model::wire::{EdgePair, Endpoints, InstanceState, Presence, Report};
 use weft_ops::words::{DrainGrace, LINE_BYTES_MAX, RoleStart, RoleWord, ServiceHealth, SupervisorWord};
 use weft_proxy::{Config, Engine, Exporter, Health, Listener, ListenerKind, Metadata};
 use weft_stdx::clock::Clock;
 use weft_trust::bootstrap::Bootstrap;
-use weft_trust::edge::{EdgeCertificate, EdgeTls};
 use weft_trust::peer::PeerCheck;
+
+use super::edge::Edge;
 
 /// How often a drain looks whether anything is still open.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
@@ -44,7 +44,10 @@ pub(crate) struct Role {
 pub(crate) fn run(role: Role) -> anyhow::Result<ExitCode> {
     super::harden::harden();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(role))
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, serve(role));
+    // A look at the edge's files may hang in a mount, and must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Lines of standard input that wait to be obeyed.
@@ -87,20 +90,18 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
         address: inbound.map_or_else(String::new, |address| address.to_string()),
         version,
         state: if role.gateway { InstanceState::Ready } else { InstanceState::Starting } as i32,
+        ..Presence::default()
     };
     let (presence, presence_seen) = watch::channel(presence);
     let (isolation, isolation_seen) =
         watch::channel(peers.as_ref().map_or_else(String::new, |peers| peers.tier().to_owned()));
     let (stop, stop_seen) = watch::channel(false);
     let (applied, applied_seen) = watch::channel(Applied::Nothing);
-    let plane = Plane {
-        engine: engine.clone(),
-        clock,
-        manifest_dir: start.manifest_dir.clone(),
-        edge: std::sync::Mutex::new(None),
-        applied,
-        exporter: exporter.clone(),
-    };
+    let edge = Arc::new(Edge::new(engine.clone(), clock, start.manifest_dir.clone(), presence.clone()));
+    if role.gateway {
+        tokio::task::spawn_local(Arc::clone(&edge).follow());
+    }
+    let plane = Plane { engine: engine.clone(), edge, applied, exporter: exporter.clone() };
     let says = Says { presence: presence_seen, isolation: isolation_seen, stop: stop_seen };
     let linked = tokio::task::spawn_local(link.run(Arc::new(plane), says));
     let mut process =
@@ -346,24 +347,21 @@ enum Applied {
 /// The engine, as the link to control drives it.
 struct Plane {
     engine: Engine,
-    clock: Clock,
-    manifest_dir: PathBuf,
-    edge: std::sync::Mutex<Option<Arc<EdgeTls>>>,
+    edge: Arc<Edge>,
     applied: watch::Sender<Applied>,
     exporter: Exporter,
 }
 
 impl DataPlane for Plane {
     fn apply_plan(&self, plan: Plan, pair: Option<EdgePair>) -> Result<(), String> {
-        let certificate = match &plan.role {
-            RolePlan::Gateway(gateway) => {
-                gateway.tls.as_ref().map(|tls| self.certificate(tls, pair.as_ref())).transpose()?
-            }
+        let tls = match &plan.role {
+            RolePlan::Gateway(gateway) => gateway.tls.as_ref(),
             RolePlan::Sidecar(_) => None,
         };
+        let prepared = self.edge.prepare(tls, pair.as_ref())?;
         let traces = plan.observe.traces.clone();
         self.engine.apply_plan(plan).map_err(|error| error.to_string())?;
-        self.set_edge(certificate)?;
+        self.edge.put(prepared)?;
         self.exporter.set(traces);
         self.applied.send_replace(Applied::Plan);
         Ok(())
@@ -390,43 +388,5 @@ impl DataPlane for Plane {
     fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send>> {
         let engine = self.engine.clone();
         Box::pin(async move { engine.report().await })
-    }
-}
-
-impl Plane {
-    fn certificate(&self, tls: &EdgeTlsPlan, pair: Option<&EdgePair>) -> Result<EdgeCertificate, String> {
-        let (chain, key) = match tls {
-            EdgeTlsPlan::Files { cert, key } => (self.read(cert)?, self.read(key)?),
-            EdgeTlsPlan::Auto => {
-                let pair = pair.ok_or("control sent no certificate for `tls: auto`")?;
-                (pair.cert_pem.clone().into_bytes(), pair.key_pem.clone().into_bytes())
-            }
-        };
-        EdgeCertificate::from_pem(&chain, &key, self.clock.wall()).map_err(|error| error.to_string())
-    }
-
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        let path = self.manifest_dir.join(Path::new(path));
-        std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
-    }
-
-    /// Puts a certificate in force: handshakes that begin from now on use it.
-    fn set_edge(&self, certificate: Option<EdgeCertificate>) -> Result<(), String> {
-        let mut edge = self.edge.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match (certificate, edge.as_ref()) {
-            (None, _) => {
-                *edge = None;
-                self.engine.set_edge_tls(None);
-            }
-            (Some(certificate), Some(tls)) => {
-                tls.replace(&[certificate]).map_err(|error| error.to_string())?;
-            }
-            (Some(certificate), None) => {
-                let tls = EdgeTls::new(&[certificate], &self.clock).map_err(|error| error.to_string())?;
-                self.engine.set_edge_tls(Some(Arc::clone(tls.config())));
-                *edge = Some(Arc::new(tls));
-            }
-        }
-        Ok(())
     }
 }

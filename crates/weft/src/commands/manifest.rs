@@ -42,7 +42,7 @@ impl Place {
 
     /// Its files.
     pub(crate) fn files(&self) -> Folder {
-        Folder { root: self.folder.clone() }
+        Folder::new(self.folder.clone())
     }
 }
 
@@ -52,9 +52,21 @@ pub(crate) struct Folder {
     root: PathBuf,
 }
 
+impl Folder {
+    /// The files below `root`.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where a file that the manifest names is.
+    pub(crate) fn place(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
 impl Files for Folder {
     fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileError> {
-        let path = self.root.join(path);
+        let path = self.place(path);
         let other = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => FileError::Missing,
             _ => FileError::Other(error.to_string()),

@@ -48,7 +48,8 @@ fn is_well(status: &SystemStatus) -> bool {
         u32::try_from(ready).is_ok_and(|ready| ready >= service.replicas)
     });
     let edge = status.gateway.as_ref().is_none_or(|gateway| !gateway.instances.is_empty());
-    let current = instances(status).all(|one| one.connected && one.current && one.refused.is_none());
+    let current = instances(status)
+        .all(|one| one.connected && one.current && one.refused.is_none() && one.edge_refused.is_none());
     complete && edge && current && status.breakers.is_empty() && status.refused.is_none()
 }
 
@@ -92,6 +93,13 @@ fn text_of(status: &SystemStatus, now_unix_s: u64) -> String {
     for one in instances(status) {
         if let Some(reason) = &one.refused {
             let _ = writeln!(text, "\n{} refused its newest plan: {reason}", one.instance);
+        }
+        if let Some(reason) = &one.edge_refused {
+            let _ = writeln!(
+                text,
+                "\n{} refused the new certificate of the edge and serves the one before: {reason}",
+                one.instance
+            );
         }
     }
     for Breaker { caller, upstream, instance, state } in &status.breakers {
@@ -160,6 +168,8 @@ mod tests {
             pid: 1,
             serial: "01".to_owned(),
             identity_expires_unix_s: 10_000 + 7_300,
+            edge_refused: None,
+            edge_expires_unix_s: None,
             silent_ms: 0,
         }
     }
