@@ -25,7 +25,7 @@ use weft_model::wire::{Instance, InstanceState};
 use weft_stdx::clock::Tick;
 use weft_stdx::rng::Rng;
 
-use self::balance::{Ask, Balancer, EndpointId, Member, Picked, Readiness, Settings};
+use self::balance::{Ask, Balancer, EndpointId, Member, Picked, Readiness, Seen, Settings};
 use self::pool::{Endpoint, Target};
 use crate::metrics::{EndpointState, NameId, foldhash};
 use crate::rescue::Ended;
@@ -60,7 +60,7 @@ pub(crate) struct Upstream {
     appeared: Notify,
 }
 
-/// Listed instances without a service behind their sidecars.
+/// Listed instances where nobody is, or nobody behind their sidecars.
 #[derive(Clone, Copy)]
 struct Desertion {
     since: Tick,
@@ -177,17 +177,28 @@ impl Upstream {
     }
 
     /// Whether all that are listed as taking requests are deserted.
-    fn is_deserted(&self) -> bool {
+    pub(crate) fn is_deserted(&self) -> bool {
         let endpoints = self.endpoints.borrow();
         let balancer = self.balancer.borrow();
         let mut takers = balancer.seen().filter(|seen| seen.readiness != Readiness::Unready);
         takers.all(|seen| endpoints.get(&seen.id).is_none_or(|endpoint| endpoint.deserted.get()))
     }
 
-    /// Takes in that nobody listens behind the sidecar of `endpoint`: its service was killed, and control has not told us
+    /// Whether all turned out to be deserted, and nobody was reached since.
+    pub(crate) fn in_desertion(&self) -> bool {
+        self.desertion.get().is_some()
+    }
+
+    /// Whether nobody takes requests, as control says, and that not for so long that nobody waits for it any more.
+    pub(crate) fn is_absent(&self, now: Tick) -> bool {
+        self.absent_since.get().is_some_and(|since| now < since + ABSENCE_MAX)
+    }
+
+    /// Takes in that nobody listens at `endpoint`, or behind its sidecar: it was killed, and control has not told us
     /// yet. True where it is the same with all others, so that a request may wait for one ([`Upstream::until_present`]).
     pub(crate) fn deserted(&self, endpoint: &Endpoint, now: Tick) -> bool {
         endpoint.deserted.set(true);
+        endpoint.found_deserted.set(now);
         if !self.is_deserted() {
             return false;
         }
@@ -243,9 +254,36 @@ impl Upstream {
     /// Chooses an endpoint; the choice counts as a request in flight until it is dropped.
     pub(crate) fn pick(self: &Rc<Self>, now: Tick, rng: &mut Rng, ask: &Ask) -> Option<InFlight> {
         let picked = self.balancer.borrow_mut().pick(now, rng, ask)?;
+        self.fly(picked, now)
+    }
+
+    fn fly(self: &Rc<Self>, picked: Picked, now: Tick) -> Option<InFlight> {
         let endpoint = self.endpoints.borrow().get(&picked.id()).cloned();
         let flight = InFlight { upstream: Rc::clone(self), picked: Some(picked), began: now, endpoint };
         flight.endpoint.is_some().then_some(flight)
+    }
+
+    /// Chooses for a request that nobody was there to begin, or that looks whether somebody is back: the least busy of those of
+    /// whom it is not known that nobody is there, else the one that was found so longest ago. What breakers say counts only
+    /// for the former: who vanished and came back has failed often enough to be left out.
+    pub(crate) fn pick_inhabited(self: &Rc<Self>, now: Tick, rng: &mut Rng, ask: &Ask) -> Option<InFlight> {
+        let endpoints = self.endpoints.borrow();
+        let rank = |seen: &Seen<'_>| {
+            let endpoint = endpoints.get(&seen.id)?;
+            let deserted = endpoint.deserted.get();
+            let order =
+                if deserted { endpoint.found_deserted.get().as_us() } else { u64::from(seen.in_flight) };
+            Some((deserted, seen.ejected && !deserted, order))
+        };
+        let chosen = {
+            let balancer = self.balancer.borrow();
+            let takers = balancer.seen().filter(|seen| seen.readiness == Readiness::Ready);
+            let ranked = takers.filter_map(|seen| Some((rank(&seen)?, seen.id)));
+            ranked.min().map(|(_, id)| id).filter(|_| ask.version.is_none())
+        };
+        let picked = chosen.and_then(|id| self.balancer.borrow_mut().pick_this(id));
+        drop(endpoints);
+        picked.map_or_else(|| self.pick(now, rng, ask), |picked| self.fly(picked, now))
     }
 
     /// Waits for a place among the open requests, in order of arrival.

@@ -37,6 +37,9 @@ use crate::worker::{Callee, CalleeKind, Worker};
 /// Interim heads that are passed on; who sends more of them means no answer.
 const INTERIMS_MAX: u32 = 64;
 
+/// So often a request goes on to another instance for free, when nobody was at the one that was chosen.
+const MOVES_MAX: u32 = 16;
+
 /// Field with which a sidecar marks an answer that it made in place of its service, by its code. The caller's side takes it
 /// out; it knows by it whether the service was asked at all, and whether it is time for the fallback.
 pub(crate) const ENDED_BY: &str = "weft-ended-by";
@@ -100,7 +103,13 @@ async fn admitted(
         upstream.until_present(&job.worker.timer, job.limits.head.at().min(attempts.patience)).await;
         let now = job.worker.timer.recent();
         let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| attempts.too_late(job))?;
-        let flight = upstream.pick(now, &mut job.worker.rng.borrow_mut(), &attempts.ask);
+        let flight = {
+            let mut rng = job.worker.rng.borrow_mut();
+            match attempts.moves > 0 || upstream.in_desertion() {
+                true => upstream.pick_inhabited(now, &mut rng, &attempts.ask),
+                false => upstream.pick(now, &mut rng, &attempts.ask),
+            }
+        };
         let mut flight = flight.ok_or_else(|| job.nobody())?;
         attempts.write_fields(job, request, &limits)?;
         record.attempts += 1;
@@ -110,7 +119,7 @@ async fn admitted(
             Tried::Ended(ended) => return Err(ended),
             Tried::Failed(failure) => attempts.after(job, &mut flight, &failure).await?,
             Tried::Again(wait) => attempts.wait(job, &flight, wait).await,
-            Tried::Deserted => {}
+            Tried::Anew => {}
         }
     }
 }
@@ -145,6 +154,8 @@ struct Attempts {
     progress: Progress,
     /// Until when it waits for somebody behind the sidecars of its callee, once it has met nobody there.
     patience: Tick,
+    /// How often it went elsewhere for free, because nobody was there to begin it.
+    moves: u32,
     /// Among the requests toward the upstream, until the last attempt has ended.
     place: Admitted,
 }
@@ -154,6 +165,19 @@ struct Failure {
     outcome: Outcome,
     code: Code,
     reused: bool,
+}
+
+impl Failure {
+    /// Whether no byte of the request went out toward the sidecar of another service. Elsewhere nothing is known of who comes
+    /// back: the local service's callers know its other instances, and of outside hosts nobody tells.
+    fn unsent(&self, job: &Job<'_>) -> bool {
+        job.callee.kind == CalleeKind::Mesh && self.outcome == Outcome::NotSent
+    }
+
+    /// Whether that is so because nobody listens at the sidecar's address.
+    fn refused(&self, job: &Job<'_>) -> bool {
+        self.unsent(job) && self.code == Code::ConnectFailed
+    }
 }
 
 impl Attempts {
@@ -179,19 +203,37 @@ impl Attempts {
             in_http2: false,
             progress: Progress::default(),
             patience: Tick::NEVER,
+            moves: 0,
             place,
         }
     }
 
-    /// Whether to wait for the service behind this endpoint's sidecar to come back. The request never reached it, so that is
-    /// no retry of anything: it takes nothing from the budget, and may be done whatever the method.
-    fn awaits_service(&mut self, job: &Job<'_>, endpoint: &Endpoint) -> bool {
-        let upstream = &job.callee.upstream;
+    /// Whether to wait for somebody who takes requests, since nobody was at this endpoint: its sidecar refused the connection, or
+    /// its service did. The request was not begun, so that is no retry of anything: it takes nothing from the budget, and may
+    /// be done whatever the method.
+    fn awaits_somebody(&mut self, job: &Job<'_>, endpoint: &Endpoint) -> bool {
         let now = job.worker.timer.now();
-        let may =
-            upstream.deserted(endpoint, now) && self.replay() == Replay::Possible && now < self.patience;
+        let deserted = job.callee.upstream.deserted(endpoint, now);
+        self.awaits(deserted, now)
+    }
+
+    fn awaits(&mut self, nobody: bool, now: Tick) -> bool {
+        let may = nobody && self.replay() == Replay::Possible && now < self.patience;
         if may {
             self.patience = self.patience.min(now + ABSENCE_MAX);
+        }
+        may
+    }
+
+    /// Whether to go on to another instance at once, since nobody was at this one and no retry is left: those that vanish
+    /// together are found one after the other, and a request that none of them has seen must not end with the last retry.
+    fn moves_on(&mut self, job: &Job<'_>, flight: &InFlight) -> bool {
+        let upstream = &job.callee.upstream;
+        let may = self.moves < MOVES_MAX && self.replay() == Replay::Possible && !upstream.is_deserted();
+        if may {
+            self.moves += 1;
+            self.ask.avoid = flight.id();
+            job.worker.stats.borrow_mut().add(Meter::Resends(upstream.id), 1);
         }
         may
     }
@@ -199,7 +241,7 @@ impl Attempts {
     fn too_late(&self, job: &Job<'_>) -> Ended {
         let mut ended = job.too_late();
         if self.patience != Tick::NEVER {
-            ended.detail.push_str(": nobody listens behind its sidecar");
+            ended.detail.push_str(": nobody is there to take it");
         }
         ended
     }
@@ -244,12 +286,29 @@ impl Attempts {
             return Ok(());
         }
         flight.record(now, failure.outcome.verdict());
+        if self.met_nobody(job, flight, failure) {
+            return Ok(());
+        }
         match self.decide(job, failure.outcome, Hint::None) {
             Some(wait) => {
                 self.wait(job, flight, wait).await;
                 Ok(())
             }
+            None if failure.refused(job) && self.moves_on(job, flight) => Ok(()),
             None => Err(Ended::new(failure.code, self.why_failed(job, failure.code))),
+        }
+    }
+
+    /// Whether the failure was that nobody takes requests at all, and the request waits for somebody.
+    fn met_nobody(&mut self, job: &Job<'_>, flight: &InFlight, failure: &Failure) -> bool {
+        match flight.endpoint() {
+            Some(endpoint) if failure.refused(job) => self.awaits_somebody(job, endpoint),
+            // It was on its way to a sidecar of which it has become known meanwhile that it is away, as all others are.
+            _ if failure.unsent(job) => {
+                let now = job.worker.timer.now();
+                self.awaits(job.callee.upstream.is_absent(now), now)
+            }
+            _ => false,
         }
     }
 
@@ -317,8 +376,8 @@ enum Tried {
     Failed(Failure),
     /// The answer says that another attempt may do better.
     Again(Duration),
-    /// Nobody listens behind any sidecar of the callee: somebody may in a moment.
-    Deserted,
+    /// It was not begun, since nobody was there: it is sent anew, for free, elsewhere or once somebody is back.
+    Anew,
     Ended(Ended),
 }
 
@@ -348,7 +407,7 @@ enum Carried {
     Passed(Fate, Left),
     Failed(NoAnswer),
     Again(Duration),
-    Deserted,
+    Anew,
     Ended(Ended),
 }
 
@@ -417,7 +476,7 @@ impl One<'_, '_, '_, '_> {
             }
             Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
             Carried::Again(wait) => Tried::Again(wait),
-            Carried::Deserted => Tried::Deserted,
+            Carried::Anew => Tried::Anew,
             Carried::Ended(ended) => Tried::Ended(ended),
         }
     }
@@ -454,7 +513,7 @@ impl One<'_, '_, '_, '_> {
             Carried::Passed(fate, _) => Tried::Done(fate),
             Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
             Carried::Again(wait) => Tried::Again(wait),
-            Carried::Deserted => Tried::Deserted,
+            Carried::Anew => Tried::Anew,
             Carried::Ended(ended) => Tried::Ended(ended),
         }
     }
@@ -540,8 +599,8 @@ impl One<'_, '_, '_, '_> {
         if let Some(endpoint) = flight.endpoint() {
             if ended_by != Some(Code::ConnectFailed) {
                 self.job.callee.upstream.reached(endpoint);
-            } else if self.attempts.awaits_service(self.job, endpoint) {
-                return Carried::Deserted;
+            } else if self.attempts.awaits_somebody(self.job, endpoint) {
+                return Carried::Anew;
             }
         }
         if ended_by.is_none() {
@@ -549,6 +608,9 @@ impl One<'_, '_, '_, '_> {
         }
         if let Some(wait) = self.attempts.decide(self.job, outcome, hint_of(&head, worker)) {
             return Carried::Again(wait);
+        }
+        if ended_by == Some(Code::ConnectFailed) && self.attempts.moves_on(self.job, flight) {
+            return Carried::Anew;
         }
         if let Some(code) = ended_by.filter(|code| cannot(*code))
             && self.job.callee.plan.resilience.fallback.is_some()

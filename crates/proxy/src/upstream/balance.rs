@@ -227,6 +227,11 @@ impl Balancer {
         Some(self.take(slot, false))
     }
 
+    /// Counts a request in flight on this endpoint and no other; `None` if it is not listed any more.
+    pub(crate) fn pick_this(&mut self, id: EndpointId) -> Option<Picked> {
+        self.is_current(id).then(|| self.take(id.slot, false))
+    }
+
     /// Takes in what became of a request: once, when its response's head has come, or it has failed or was given up.
     /// `elapsed` is the time until then.
     pub(crate) fn record(

@@ -64,15 +64,18 @@ async fn open(worker: &Worker, endpoint: &Endpoint, alpn: &'static [u8]) -> Resu
         }
         Target::Tls(name) => (worker.outside_tls(alpn).ok_or(Code::NotReady)?, name.clone()),
     };
-    let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|error| tls_code(&error))?;
+    let tls = TlsConnector::from(config).connect(name, tcp).await;
+    let tls = tls.map_err(|error| tls_code(&endpoint.target, &error))?;
     Ok(Stream::from(TlsStream::from(tls)))
 }
 
-/// Tells "they are somebody else" from all other ways in which a handshake fails.
-fn tls_code(error: &std::io::Error) -> Code {
+/// Tells "they are somebody else" and "they are gone" from all other ways in which a handshake fails.
+fn tls_code(target: &Target, error: &std::io::Error) -> Code {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidCertificate(_)) => Code::IdentityMismatch,
+    match (inner, target) {
+        (Some(rustls::Error::InvalidCertificate(_)), _) => Code::IdentityMismatch,
+        // A sidecar that does not want us says so; one that was killed says nothing.
+        (None, Target::Mesh(_)) => Code::ConnectFailed,
         _ => Code::TlsHandshakeFailed,
     }
 }

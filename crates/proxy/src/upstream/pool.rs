@@ -43,8 +43,10 @@ pub(crate) struct Endpoint {
     pub(crate) instance: Arc<str>,
     pub(crate) address: SocketAddr,
     pub(crate) target: Target,
-    /// Its sidecar says that nobody listens behind it.
+    /// Nobody listens there, or behind its sidecar, as it says.
     pub(crate) deserted: Cell<bool>,
+    /// When that was last found out.
+    pub(crate) found_deserted: Cell<Tick>,
     idle: RefCell<Vec<Http1Client>>,
     shared: RefCell<Shared>,
     /// Grows when connections made so far must not be used any more.
@@ -82,6 +84,7 @@ impl Endpoint {
             address,
             target,
             deserted: Cell::new(false),
+            found_deserted: Cell::new(Tick::ZERO),
             idle: RefCell::new(Vec::new()),
             shared: RefCell::new(Shared::None),
             epoch: Cell::new(0),

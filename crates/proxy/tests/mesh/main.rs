@@ -24,3 +24,4 @@ mod support;
 #[path = "../table/requests.rs"]
 mod table;
 mod tcp;
+mod vanish;

@@ -273,8 +273,14 @@ impl Mesh {
 
     /// A sidecar for an instance of a service; nobody knows of it until it is listed and published.
     pub(crate) fn sidecar(&self, service: &str, version: &str, port: u16) -> Sidecar {
+        self.sidecar_at(TcpListener::bind("127.0.0.1:0").unwrap(), service, version, port)
+    }
+
+    /// The same, with this socket for the mesh.
+    pub(crate) fn sidecar_at(&self, socket: TcpListener, service: &str, version: &str, port: u16) -> Sidecar {
         let plan = self.plans.sidecars[service].clone();
-        let (inbound, listener) = listen(ListenerKind::Inbound);
+        let inbound = socket.local_addr().unwrap();
+        let listener = Listener { kind: ListenerKind::Inbound, sockets: vec![socket] };
         let (proxy, forward) = listen(ListenerKind::Forward);
         let (api, own) = listen(ListenerKind::Api);
         let mut listeners = vec![listener, forward, own];
