@@ -25,6 +25,8 @@ use crate::worker::{Active, Worker};
 pub(crate) enum Fate {
     /// It can carry another one, if its own protocol says so too.
     Keep,
+    /// As before, but it is not read for so long: its client was told to come later.
+    Pause(Duration),
     /// It ends.
     Close,
     /// It carries bytes to this stream from now on; these came ahead.
@@ -57,7 +59,9 @@ pub(crate) async fn run(
     };
     let fate = match result {
         Ok(fate) => fate,
-        Err(ended) => refuse(&ended, active.as_deref(), &mut request, body, responder, &mut record).await,
+        Err(ended) => {
+            refuse(worker, &ended, active.as_deref(), &mut request, body, responder, &mut record).await
+        }
     };
     record.request_bytes = body.bytes();
     if let Some(active) = &active {
@@ -266,6 +270,7 @@ pub(crate) async fn answer_with(
 
 /// Ends an exchange ourselves.
 async fn refuse(
+    worker: &Worker,
     ended: &Ended,
     active: Option<&Active>,
     request: &mut Request<'_>,
@@ -306,8 +311,18 @@ async fn refuse(
     if must_close {
         responder.close_after();
     }
-    let fate = answer_with(responder, &answer, text, record).await;
-    if must_close { Fate::Close } else { fate }
+    match answer_with(responder, &answer, text, record).await {
+        Fate::Keep if must_close => Fate::Close,
+        Fate::Keep if is_overload(ended.code) => {
+            Fate::Pause(worker.refusals.borrow_mut().refused(worker.timer.recent()))
+        }
+        fate => fate,
+    }
+}
+
+/// Whether somebody is refused because there are too many.
+fn is_overload(code: Code) -> bool {
+    matches!(code, Code::Overloaded | Code::QueueTimeout)
 }
 
 /// Whether a sidecar that ends an exchange so has not yet asked its service.

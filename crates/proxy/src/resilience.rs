@@ -14,6 +14,7 @@ pub(crate) mod deadline;
 pub(crate) mod limit;
 pub(crate) mod pace;
 pub(crate) mod retry;
+pub(crate) mod spacing;
 pub(crate) mod window;
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::compiled::{Compiled, Operations};
 use crate::crowd::Crowd;
 use crate::limits::Limits;
 use crate::metrics::{Names, Stats};
+use crate::resilience::spacing::Spacing;
 use crate::timer::Timer;
 use crate::trace::Span;
 use crate::upstream::balance::Readiness;
@@ -99,6 +100,7 @@ pub(crate) struct Worker {
     phase: watch::Sender<Phase>,
     /// Who is connected.
     pub(crate) crowd: Crowd,
+    pub(crate) refusals: RefCell<Spacing>,
     /// True once a plan and the instances of its mesh upstreams are known.
     informed: watch::Sender<bool>,
     /// Grows when trust changed: connections with revoked peers end.
@@ -176,6 +178,7 @@ impl Worker {
             lookups: RefCell::new(Vec::new()),
             phase: watch::Sender::new(Phase::Serving),
             crowd: Crowd::default(),
+            refusals: RefCell::default(),
             informed: watch::Sender::new(false),
             trust_epoch: watch::Sender::new(0),
             open,

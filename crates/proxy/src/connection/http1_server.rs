@@ -80,6 +80,7 @@ impl Server<'_> {
             // Boxed, so that a connection without an exchange does not hold the room for one.
             match Box::pin(self.exchange(came)).await {
                 Fate::Keep => {}
+                Fate::Pause(pause) => self.pause(pause, &mut phase).await,
                 Fate::Close => {
                     linger(self.worker, &self.stream).await;
                     return None;
@@ -101,6 +102,19 @@ impl Server<'_> {
         match timer.limit(until, self.read_head()).await {
             Some(came) => came,
             None => Came::Refused(Code::HeadTimeout.into()),
+        }
+    }
+
+    /// Lets a client wait that was told to come later, unless we leave.
+    async fn pause(&mut self, pause: Duration, phase: &mut tokio::sync::watch::Receiver<Phase>) {
+        if pause.is_zero() || *phase.borrow() >= Phase::Draining {
+            return;
+        }
+        self.head.release();
+        let timer = &self.worker.timer;
+        tokio::select! {
+            () = timer.at(timer.recent() + pause) => {}
+            _ = phase.changed() => {}
         }
     }
 
@@ -172,8 +186,7 @@ impl Server<'_> {
         let fate = exchange::run(self.worker, request, &mut body, &mut responder).await;
         let kept = responder.keep_alive();
         match fate {
-            Fate::Keep if kept && body.is_complete() => Fate::Keep,
-            Fate::Keep => Fate::Close,
+            Fate::Keep | Fate::Pause(_) if !kept || !body.is_complete() => Fate::Close,
             other => other,
         }
     }

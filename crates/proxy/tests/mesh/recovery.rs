@@ -295,6 +295,47 @@ async fn what_is_over_the_limit_waits_and_what_is_over_the_queue_is_refused() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_refused_again_and_again_is_still_heard() {
+    let places = Arc::new(Semaphore::new(0));
+    let (tell, mut told) = mpsc::channel(8);
+    let held = Arc::clone(&places);
+    let port = service(move |mut wire| {
+        let (held, tell) = (Arc::clone(&held), tell.clone());
+        async move {
+            while wire.request().await.is_some() {
+                tell.send(()).await.unwrap();
+                held.acquire().await.unwrap().forget();
+                wire.write(ok(&[], b"done")).await;
+            }
+        }
+    })
+    .await;
+    let mesh = mesh(&with("{ limit: { open: 1, queued: 0 } }")).on("api", port).start().await;
+    let mut first = Wire::to(mesh.edge_address()).await;
+    first.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    within("the first", told.recv()).await.unwrap();
+    // More than are answered without a pause between them.
+    let mut stubborn = Wire::to(mesh.edge_address()).await;
+    for _ in 0..2100 {
+        stubborn.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(stubborn.answer().await.code().as_str(), "W2013");
+    }
+    places.add_permits(2);
+    assert_eq!(first.answer().await.text(), "done");
+    // Its place may be free only a moment after the first has its answer.
+    let heard = async {
+        loop {
+            stubborn.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            let answer = stubborn.answer().await;
+            if answer.status() != 503 {
+                return answer.text().to_owned();
+            }
+        }
+    };
+    assert_eq!(within("an answer", heard).await, "done");
+}
+
+#[tokio::test]
 async fn who_leaves_the_queue_makes_room_in_it() {
     let places = Arc::new(Semaphore::new(0));
     let (tell, mut told) = mpsc::channel(8);
