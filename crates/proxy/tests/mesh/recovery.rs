@@ -328,7 +328,7 @@ async fn a_client_that_is_refused_again_and_again_is_still_heard() {
             stubborn.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
             let answer = stubborn.answer().await;
             if answer.status() != 503 {
-                return answer.text().to_owned();
+                return answer.text();
             }
         }
     };
