@@ -73,6 +73,29 @@ fn the_only_instance_may_be_killed_and_its_callers_wait() {
     system.assert_nothing_left();
 }
 
+/// The keeper that holds a process.
+fn keeper_of(system: &System, pid: u32) -> Option<u32> {
+    let keepers = system.processes(&["weft", "keep"]).into_iter();
+    let mut holding = keepers.filter(|keeper| processes::below(keeper.pid).iter().any(|one| one.pid == pid));
+    holding.next().map(|keeper| keeper.pid)
+}
+
+#[test]
+fn a_killed_keeper_is_missed_by_nobody() {
+    for (manifest, instances) in [(two(), 2), (Manifest::new(ONE), 1)] {
+        let mut system = System::up(WEFT, &manifest);
+        let pid = || u32::try_from(http::get(system.edge, "/echo").ok()?.json()["pid"].as_u64()?).ok();
+        let before = pid();
+        let kill =
+            || usize::from(before.and_then(|pid| keeper_of(&system, pid)).is_some_and(processes::kill));
+        let gone = || system.processes(&[]).iter().all(|process| Some(process.pid) != before).then_some(());
+        let outcomes = under_load(&system, kill, || gone().and_then(|()| is_whole(&system, instances)));
+        assert!(all_good(&outcomes), "{instances}: {outcomes:?}");
+        assert!(system.interrupt().success());
+        system.assert_nothing_left();
+    }
+}
+
 #[test]
 fn a_killed_sidecar_is_missed_by_nobody() {
     let mut system = System::up(WEFT, &two());
