@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::net::TcpSocket;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use weft_model::wire as control;
 
@@ -199,6 +200,29 @@ async fn two_that_vanish_within_one_backoff_cost_no_request_that_may_be_repeated
     assert_eq!((answer.status(), answer.field("x-echo")), (200, Some("good")), "{}", answer.text());
 }
 
+/// The supervisor holds the sockets of a sidecar that was killed, so that nobody refuses, and nobody answers either.
+#[tokio::test]
+async fn a_connection_that_nobody_took_is_made_again_once_somebody_is_listed() {
+    let mut mesh = mesh(&with("{ retry: none, connect_timeout: 1s }")).start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    list(&mut mesh, listener.local_addr().unwrap());
+    mesh.publish().await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    client.write(POST).await;
+    let (mut taken, _) = within("a connection", listener.accept()).await.unwrap();
+    mesh.listed[0].state = control::InstanceState::Starting as i32;
+    mesh.publish().await;
+    // It is given up in its handshake.
+    let mut hello = Vec::new();
+    within("the end", taken.read_to_end(&mut hello)).await.unwrap();
+    let socket = listener.into_std().unwrap();
+    let _sidecar = mesh.sidecar_at(socket, "api", "v1", echo("good").await);
+    mesh.listed[0].state = control::InstanceState::Ready as i32;
+    mesh.publish().await;
+    assert_eq!(client.answer().await.status(), 200);
+}
+
+/// Nothing of a body is read before there is a connection to send it on.
 #[tokio::test]
 async fn a_large_body_waits_too() {
     let (mesh, mut held) = of_the_vanished(2, "{ retry: none }").await;
