@@ -6,11 +6,13 @@
 //! - [`process`], [`sockets`], [`command`] are what a process is made of
 //! - [`admin`] asks control for the identity of a role; [`watch`] notices a changed manifest; [`door`] lets `weft restart` and
 //!   `weft down` in
+//! - [`failing`] deals with what does not come up
 //! - this file is the loop that joins them: one task owns all state, everything else sends it messages
 
 pub mod admin;
 pub mod command;
 pub mod door;
+mod failing;
 pub mod machine;
 pub mod process;
 mod show;
@@ -45,7 +47,7 @@ use door::{Answer, Ask, Asked, Door};
 use machine::{Action, Event, Machine, State, UnitId};
 use process::{FromProcess, LogLine, Process, ProcessEvent, Reports};
 use sockets::Pool;
-use system::{Change, Instance, Make, System, SystemError, What};
+use system::{Change, Instance, Instead, Make, System, SystemError, What};
 use watch::{Compile, Compiled, watch};
 
 /// Messages of one kind that wait for the loop.
@@ -193,11 +195,14 @@ struct Unit {
     why: String,
     /// What it logged last when it ended.
     tail: Vec<String>,
+    /// It said that an address is in use before it ended.
+    address_in_use: bool,
     /// What the sidecar said of its service last.
     health: Option<ServiceHealth>,
     /// It is confined by Landlock.
     confined: bool,
-    given_up: bool,
+    /// It did not come up in its time; whom callers have instead.
+    given_up: Option<Instead>,
 }
 
 /// Somebody who waits for a restart to be done.
@@ -391,7 +396,11 @@ impl<W: Write> Supervisor<W> {
         }
         match what {
             ProcessEvent::Word(line) => self.word(unit, &line),
-            ProcessEvent::Ended { status, tail } => self.process_ended(unit, status, tail),
+            ProcessEvent::Ended { status, tail, address_in_use } => {
+                self.unit(unit).address_in_use = address_in_use;
+                self.process_ended(unit, status, tail);
+                self.failed_start(unit);
+            }
         }
     }
 
@@ -596,10 +605,11 @@ impl<W: Write> Supervisor<W> {
         waiters.retain(|waiter| {
             let up =
                 |unit: &UnitId| matches!(self.machine.state(*unit), Some(State::Up { .. } | State::Built));
-            let given_up = |unit: &UnitId| self.units.get(unit).filter(|known| known.given_up);
-            if let Some(unit) = waiter.new.iter().find_map(given_up) {
-                let what = &waiter.what;
-                let text = format!("{what} did not come up again; the one before serves on. {}", unit.why);
+            let given_up =
+                |unit: &UnitId| self.units.get(unit).and_then(|known| Some((known, known.given_up?)));
+            if let Some((unit, instead)) = waiter.new.iter().find_map(given_up) {
+                let (what, why) = (&waiter.what, if unit.why.is_empty() { "is not well" } else { &unit.why });
+                let text = format!("{what} did not come up again ({why}): {}", instead.words());
                 let _ = waiter.answers.try_send(Answer::Error(text));
                 return false;
             }
@@ -676,57 +686,6 @@ impl<W: Write> Supervisor<W> {
             Some(process) => process.signal(Signal::KILL),
             None => self.feed(Event::Ended(unit)),
         }
-    }
-
-    fn gave_up(&mut self, unit: UnitId) {
-        let Some(what) = self.system.what(unit).cloned() else { return };
-        let text = self.failure_of(unit, &what);
-        self.unit(unit).given_up = true;
-        if !self.machine.settled() {
-            self.failure.get_or_insert(text);
-            return self.stop_all();
-        }
-        self.screen.say("failed", &text, serde_json::json!({ "name": what.label() }));
-        if self.machine.replaces(unit) && self.try_its_port(unit, &what) {
-            return;
-        }
-        self.answer_waiters();
-        // A successor that does not come up goes; whom it should replace serves on.
-        if let What::Service(instance) = &what
-            && self.machine.replaces(unit)
-        {
-            let (sidecars, _) = self.system.of_instance(&instance.name);
-            self.system.unreplace(unit);
-            self.feed(Event::Leave(unit));
-            sidecars.into_iter().for_each(|sidecar| self.feed(Event::Leave(sidecar)));
-        }
-    }
-
-    /// A service that cannot be moved to another port even for a restart is restarted where it is.
-    fn try_its_port(&mut self, unit: UnitId, what: &What) -> bool {
-        let change = match self.system.on_its_port(&mut self.machine, unit) {
-            Ok(Some(change)) => change,
-            Ok(None) => return false,
-            Err(error) => {
-                self.screen.say("refused", &error.to_string(), serde_json::Value::Null);
-                return false;
-            }
-        };
-        let text = format!("{}: trying it on its own port, after the end of the one before", what.label());
-        self.screen.say("restart", &text, serde_json::Value::Null);
-        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.new.contains(&unit)) {
-            let _ = waiter.answers.try_send(Answer::Progress(text.clone()));
-            waiter.new.clone_from(&change.new);
-        }
-        self.follow(change);
-        true
-    }
-
-    fn failure_of(&self, unit: UnitId, what: &What) -> String {
-        let known = self.units.get(&unit);
-        let tail = known.map(|known| known.tail.as_slice()).unwrap_or_default();
-        let why = known.map(|known| known.why.as_str()).unwrap_or_default();
-        show::failure(what, why, tail, self.process(unit).is_some())
     }
 
     fn settled(&mut self) {

@@ -6,6 +6,7 @@ mod journeys {
     //! Named after what a user does.
 
     mod break_it;
+    mod broken_change;
     mod certificate;
     mod check;
     mod deny;

@@ -26,6 +26,8 @@ use crate::inherit::FIRST_FD;
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Lines that are kept to show what a process said last.
 const TAIL_LINES: usize = 12;
+/// Lines, from its start on, in which a process may say that the address it wants is in use.
+const START_LINES_MAX: u32 = 4096;
 /// Lines to a process that wait to be written.
 const WORDS_WAITING_MAX: usize = 64;
 /// After the end of a process: how long its pipes may still deliver, since a stranger may hold them open.
@@ -68,6 +70,8 @@ pub enum ProcessEvent {
         status: Option<ExitStatus>,
         /// What it logged last, oldest first.
         tail: Vec<String>,
+        /// It logged that an address is in use.
+        address_in_use: bool,
     },
 }
 
@@ -95,6 +99,7 @@ pub struct Process {
     pid: u32,
     pidfd: OwnedFd,
     words: mpsc::Sender<Vec<u8>>,
+    said: Said,
 }
 
 impl Process {
@@ -122,25 +127,31 @@ impl Process {
             PidfdFlags::empty(),
         )?;
         let words = write_words(child.stdin.take().ok_or_else(gone)?);
-        let tail = Tail::default();
+        let said = Said::default();
         let output = child.stdout.take().ok_or_else(gone)?;
         let log = child.stderr.take().ok_or_else(gone)?;
         let reading = tokio::spawn(read_words(output, unit, pid, reports.events.clone()));
-        let logging = tokio::spawn(read_log(log, unit, reports.logs.clone(), tail.clone()));
-        let events = reports.events.clone();
+        let logging = tokio::spawn(read_log(log, unit, reports.logs.clone(), said.clone()));
+        let (events, ended) = (reports.events.clone(), said.clone());
         tokio::spawn(async move {
             let status = child.wait().await.ok();
             let flushed = async { (reading.await, logging.await) };
             let _ = tokio::time::timeout(FLUSH_LIMIT, flushed).await;
-            let what = ProcessEvent::Ended { status, tail: tail.lines() };
+            let (tail, address_in_use) = (ended.last(), ended.address_in_use());
+            let what = ProcessEvent::Ended { status, tail, address_in_use };
             let _ = events.send(FromProcess { unit, pid, what }).await;
         });
-        Ok(Self { pid, pidfd, words })
+        Ok(Self { pid, pidfd, words, said })
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it logged that an address is in use.
+    pub fn address_in_use(&self) -> bool {
+        self.said.address_in_use()
     }
 
     /// Says a line. Lost if the process does not read, which ends it soon by other ways.
@@ -198,7 +209,7 @@ async fn read_words(
     }
 }
 
-async fn read_log(mut log: impl AsyncRead + Unpin, unit: UnitId, logs: mpsc::Sender<LogLine>, tail: Tail) {
+async fn read_log(mut log: impl AsyncRead + Unpin, unit: UnitId, logs: mpsc::Sender<LogLine>, said: Said) {
     let mut lines = Lines::new(LOG_LINE_BYTES_MAX);
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -207,7 +218,7 @@ async fn read_log(mut log: impl AsyncRead + Unpin, unit: UnitId, logs: mpsc::Sen
         let rest = if bytes == 0 { lines.finish() } else { None };
         for line in whole.into_iter().chain(rest) {
             let text = line.text();
-            tail.push(&text);
+            said.push(&text);
             if logs.send(LogLine { unit, text }).await.is_err() {
                 return;
             }
@@ -218,22 +229,46 @@ async fn read_log(mut log: impl AsyncRead + Unpin, unit: UnitId, logs: mpsc::Sen
     }
 }
 
-/// The last lines of a log.
+/// What of a log matters after the end of its process.
 #[derive(Clone, Debug, Default)]
-struct Tail(Arc<Mutex<VecDeque<String>>>);
+struct Said(Arc<Mutex<Kept>>);
 
-impl Tail {
+#[derive(Debug, Default)]
+struct Kept {
+    last: VecDeque<String>,
+    lines: u32,
+    address_in_use: bool,
+}
+
+impl Said {
     fn push(&self, line: &str) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == TAIL_LINES {
-            lines.pop_front();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.lines < START_LINES_MAX && !kept.address_in_use {
+            kept.lines += 1;
+            kept.address_in_use = says_address_in_use(line);
         }
-        lines.push_back(line.to_owned());
+        if kept.last.len() == TAIL_LINES {
+            kept.last.pop_front();
+        }
+        kept.last.push_back(line.to_owned());
     }
 
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    fn last(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.iter().cloned().collect()
     }
+
+    fn address_in_use(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).address_in_use
+    }
+}
+
+/// Whether a program says that it cannot listen since somebody else does: the name of the error, what the C library calls it,
+/// or `port … in use` as Spring Boot, Django and others have it. That is a guess, and only ever a reason to try.
+fn says_address_in_use(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    let words = || line.split(|char: char| !char.is_ascii_alphanumeric());
+    line.contains("eaddrinuse")
+        || (line.contains("in use") && words().any(|word| word == "address" || word == "port"))
 }
 
 /// Bytes into lines of bounded length.
@@ -323,6 +358,37 @@ mod tests {
         assert_eq!(reader.push(b"a\xffb\n")[0].text(), "a\u{fffd}b");
     }
 
+    #[test]
+    fn programs_say_that_an_address_is_in_use_in_words_of_their_own() {
+        for line in [
+            "Error: listen EADDRINUSE: address already in use :::3000",
+            "OSError: [Errno 98] Address already in use",
+            "bind: address already in use",
+            "** (Mix) :eaddrinuse",
+            "Error: That port is already in use.",
+            "Web server failed to start. Port 8080 was already in use.",
+            "nginx: bind() to 0.0.0.0:80 failed (98: ADDRESS IN USE)",
+        ] {
+            assert!(says_address_in_use(line), "{line}");
+        }
+        for line in
+            ["", "listening on port 8080", "the import is in use", "the file is already in use", "address 7"]
+        {
+            assert!(!says_address_in_use(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_use_is_remembered_however_much_is_said_after_it_and_looked_for_at_the_start() {
+        for (before, found) in [(0, true), (START_LINES_MAX - 1, true), (START_LINES_MAX, false)] {
+            let said = Said::default();
+            (0..before).for_each(|_| said.push("starting"));
+            said.push("EADDRINUSE");
+            (0..2 * TAIL_LINES).for_each(|_| said.push("  at Server.listen"));
+            assert_eq!((said.address_in_use(), said.last().len()), (found, TAIL_LINES), "{before}");
+        }
+    }
+
     #[tokio::test]
     async fn a_process_gets_its_sockets_says_its_words_and_its_end_is_told_with_what_it_said_last() {
         let (events, mut told) = mpsc::channel(16);
@@ -353,9 +419,9 @@ mod tests {
         process.say("abc");
         assert_eq!(logged.recv().await.unwrap().text, "careful");
         match told.recv().await.unwrap().what {
-            ProcessEvent::Ended { status, tail } => {
+            ProcessEvent::Ended { status, tail, address_in_use } => {
                 assert_eq!(status.unwrap().code(), Some(4));
-                assert_eq!(tail, ["careful"]);
+                assert_eq!((tail, address_in_use), (vec!["careful".to_owned()], false));
             }
             other => panic!("{other:?}"),
         }

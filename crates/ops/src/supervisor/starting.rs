@@ -48,6 +48,7 @@ impl<W: Write> Supervisor<W> {
         let known = self.unit(unit);
         known.why = why;
         known.tail.clear();
+        known.address_in_use = false;
         self.feed(Event::Ended(unit));
     }
 

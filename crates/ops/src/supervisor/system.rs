@@ -7,6 +7,7 @@
 //! What is replaced is always who serves, never who was on its way there: an instance that is not wanted any more before it
 //! was up leaves at once, and whom it was to replace serves on, for its successor or for good if it is what is wanted again.
 
+mod instead;
 mod members;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 use weft_model::plan::{LaunchService, OutboundPlan, Plan, Plans, Protocol, RolePlan};
 
-use members::{Member, Port, Renew, Wanted};
+pub use instead::{Instead, Seen};
+use members::{Member, Renew, Wanted};
 
 use super::command::Told;
 use super::machine::{Event, Kind, Machine, Need, UnitId, UnitSpec};
@@ -122,6 +124,11 @@ impl Instance {
     pub fn label(&self) -> String {
         let plain = self.launch.replicas <= 1 && self.launch.version == weft_model::defaults::BASE_VERSION;
         if plain { self.launch.service.clone() } else { self.name.clone() }
+    }
+
+    /// The port that it was told where that is not the one of the manifest.
+    pub fn lent_port(&self) -> Option<u16> {
+        self.launch.port.filter(|port| *port != self.told.port).map(|_| self.told.port)
     }
 }
 
@@ -251,50 +258,6 @@ impl System {
         }
         ports.remove(instance.told.port);
         ports
-    }
-
-    /// The service `unit` should replace another and did not come up: the one before is the one to have again.
-    pub fn unreplace(&mut self, unit: UnitId) {
-        let Some(What::Service(failed)) = self.what.get(&unit) else { return };
-        let mut members = self.running.values_mut().flat_map(|running| &mut running.members);
-        if let Some(member) = members.find(|member| member.instance.name == failed.name)
-            && let Some(before) = member.before.take()
-        {
-            member.instance = before;
-        }
-    }
-
-    /// The service `unit` should replace another and did not come up on the port that it was lent: perhaps it listens on the
-    /// one of the manifest whatever it is told. The one before leaves, and a new one takes its place and its port; in between
-    /// there is nobody. `None` where its port is not the reason.
-    ///
-    /// # Errors
-    /// No port is left for its sidecar.
-    pub fn on_its_port(
-        &mut self,
-        machine: &mut Machine,
-        unit: UnitId,
-    ) -> Result<Option<Change>, SystemError> {
-        let Some(What::Service(failed)) = self.what.get(&unit).cloned() else { return Ok(None) };
-        let found = self.running.iter().find_map(|(key, running)| {
-            let index = running.members.iter().position(|member| member.instance.name == failed.name)?;
-            Some((key.clone(), index, running.members.get(index)?.before.clone()?))
-        });
-        let (Some((key, index, before)), Some(port)) = (found, failed.launch.port) else { return Ok(None) };
-        if failed.told.port == port || before.told.port != port {
-            return Ok(None);
-        }
-        let mut change = Change::default();
-        self.leave(&failed, &mut change);
-        self.leave(&before, &mut change);
-        let (_, after) = self.of_instance(&before.name);
-        let port = Port { port, pooled: false, after };
-        let place = self.new_place(&failed.launch, &failed.callees, port, None, None)?;
-        let member = self.take_place(machine, place, &BTreeSet::new(), &mut change);
-        if let Some(place) = self.running.get_mut(&key).and_then(|running| running.members.get_mut(index)) {
-            *place = member;
-        }
-        Ok(Some(change))
     }
 
     /// A unit is gone: forgets it, and frees what it had once nobody uses it any more.

@@ -9,18 +9,18 @@ use std::process::ExitCode;
 
 use weft_testkit::service::{self, Service};
 
-fn main() -> ExitCode {
+fn main() -> std::io::Result<ExitCode> {
     #[expect(clippy::disallowed_methods, reason = "a binary reads its arguments and its environment")]
     let (words, variables) = (std::env::args().skip(1), std::env::vars().collect::<BTreeMap<_, _>>());
     let word = words.last().unwrap_or_else(|| "service".to_owned());
     let port = variables.get("PORT").and_then(|port| port.parse::<u16>().ok());
-    let (Some(port), true) = (port, word != "crash") else { return ExitCode::FAILURE };
+    let (Some(port), true) = (port, word != "crash") else { return Ok(ExitCode::FAILURE) };
     let served = match word.as_str() {
         "tcp" => service::echo_bytes(port),
         "fast" => fast(port),
         _ => Service::new(word, variables).serve(port),
     };
-    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 fn fast(port: u16) -> std::io::Result<()> {

@@ -22,6 +22,15 @@ pub(super) struct Member {
     pub(super) instance: Arc<Instance>,
     /// Who serves until this one is up: it is taken back if this one does not come up. Forgotten once it is gone.
     pub(super) before: Option<Arc<Instance>>,
+    /// Whose place this one was given before it was up: that is what is started again if it does not come up either.
+    pub(super) again: Option<Again>,
+}
+
+/// How an instance that is gone was run. Not itself: that would keep its sockets open.
+#[derive(Clone, Debug)]
+pub(super) struct Again {
+    pub(super) launch: LaunchService,
+    pub(super) callees: Vec<Outbound>,
 }
 
 /// What is to be where a member is, or where none is yet. Made without touching what runs, since a port may not be had.
@@ -101,7 +110,7 @@ impl System {
     ) -> Result<Place, SystemError> {
         let (launch, callees) = (wanted.launch, wanted.callees);
         let foreign = self.make.mine.get(&launch.service).copied();
-        let (mut serving, mut superseded) = (None, None);
+        let (mut serving, mut superseded, mut again) = (None, None, None);
         if let Some(old) = old {
             if wanted.renew == Renew::Nobody || (wanted.renew == Renew::All && foreign.is_some()) {
                 return Ok(Place::Stays(old.clone()));
@@ -110,6 +119,7 @@ impl System {
                 serving = Some(Arc::clone(&old.instance));
             } else {
                 (serving, superseded) = (old.before.clone(), Some(Arc::clone(&old.instance)));
+                again.clone_from(&old.again);
             }
         }
         if let Some(instance) = &serving
@@ -117,13 +127,17 @@ impl System {
             && instance.callees == callees
             && !differs(&instance.launch, launch)
         {
-            return Ok(Place::Stays(Member { instance: Arc::clone(instance), before: None }));
+            return Ok(Place::Stays(Member { instance: Arc::clone(instance), before: None, again: None }));
         }
         let port = match foreign {
             Some(address) => Port { port: address.port(), pooled: false, after: Vec::new() },
             None => self.port_for(machine, launch, first, serving.as_deref(), superseded.as_deref())?,
         };
-        self.new_place(launch, callees, port, foreign, serving)
+        let mut place = self.new_place(launch, callees, port, foreign, serving)?;
+        if let Place::New { member, .. } = &mut place {
+            member.again = again;
+        }
+        Ok(place)
     }
 
     pub(super) fn new_place(
@@ -138,7 +152,7 @@ impl System {
             Ok(instance) => {
                 let instance = Arc::new(instance);
                 self.named.insert(instance.name.clone(), Arc::downgrade(&instance));
-                let member = Member { instance, before };
+                let member = Member { instance, before, again: None };
                 Ok(Place::New { member, after: port.after })
             }
             Err(error) => {
@@ -188,7 +202,7 @@ impl System {
     /// The port that an instance gets. The port that the manifest names goes to the first copy. Where another one of ours
     /// has it and serves, the new one is well on another port before that one leaves; where it leaves anyway and nobody
     /// loses by it, the new one has the port after its end.
-    fn port_for(
+    pub(super) fn port_for(
         &mut self,
         machine: &Machine,
         launch: &LaunchService,

@@ -135,10 +135,23 @@ impl World {
     }
 
     /// The service of an instance did not come up in all its time.
-    fn give_up(&mut self, instance: &str) {
-        let (sidecars, services) = self.system.of_instance(instance);
-        self.system.unreplace(services[0]);
-        services.into_iter().chain(sidecars).for_each(|unit| self.feed(Event::Leave(unit)));
+    fn give_up(&mut self, instance: &str) -> Instead {
+        let mut change = Change::default();
+        let service = self.service(instance);
+        let instead = self.system.instead(&mut self.machine, service, &mut change).unwrap();
+        self.follow(change);
+        instead
+    }
+
+    fn service(&self, instance: &str) -> UnitId {
+        self.system.of_instance(instance).1[0]
+    }
+
+    /// A start of an instance failed, and showed that.
+    fn failed_start(&mut self, instance: &str, seen: Seen) -> bool {
+        let service = self.service(instance);
+        let change = self.system.on_its_port(&mut self.machine, service, seen).unwrap();
+        change.map(|change| self.follow(change)).is_some()
     }
 
     fn told(&self, instance: &str) -> Told {
@@ -221,22 +234,6 @@ fn a_restart_lends_another_port_and_the_next_one_gives_it_back() {
         assert_eq!(world.told(name).port == port, has_it, "{name}");
     }
     assert_eq!(world.gone, ["users-2", "users-2/sidecar"]);
-}
-
-#[test]
-fn who_cannot_be_moved_to_another_port_gets_its_own_after_the_end_of_the_one_before() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut world = World::up(&format!("  users: {{ run: users, port: {port} }}\n"), &[]);
-    let change = world.decide_restart(Some("users"), false);
-    let service = change.new.iter().copied().find(|unit| world.name(*unit) == "users-2").unwrap();
-    let change = world.system.on_its_port(&mut world.machine, service).unwrap().unwrap();
-    assert_eq!(change.new.len(), 2);
-    change.events.into_iter().for_each(|event| world.feed(event));
-    world.gone.sort();
-    assert_eq!(world.gone, ["users-1", "users-1/sidecar", "users-2", "users-2/sidecar"]);
-    assert_eq!((world.told("users-3").port, world.started.last().unwrap().as_str()), (port, "users-3"));
-    let (_, services) = world.system.of_instance("users-3");
-    assert!(world.system.on_its_port(&mut world.machine, services[0]).unwrap().is_none(), "it has it");
 }
 
 #[test]
@@ -620,4 +617,116 @@ fn names_come_back_when_many_came_and_nobody_loses_one() {
         names.extend(world.there());
     }
     assert_eq!(names.len(), 2 * 100, "{names:?}");
+}
+
+// --- what listens on one port whatever it is told --------------------------------------------------------------------
+
+/// A service with a port of its own.
+struct Fixed {
+    port: u16,
+    world: World,
+}
+
+impl Fixed {
+    fn up(run: &str) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut fixed = Self { port, world: World::new(&[]) };
+        fixed.world.system.add_control(&mut fixed.world.machine, None).unwrap();
+        fixed.apply(run);
+        fixed
+    }
+
+    fn apply(&mut self, run: &str) {
+        self.world.apply(&format!("  users: {{ run: {run}, port: {} }}\n", self.port));
+    }
+
+    fn run(&self, instance: &str) -> String {
+        match self.world.system.what(self.world.service(instance)) {
+            Some(What::Service(instance)) => instance.launch.run.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn has_port(&self, instance: &str) -> bool {
+        self.world.told(instance).port == self.port
+    }
+}
+
+#[test]
+fn who_said_that_the_address_is_in_use_gets_its_port_after_the_end_of_the_one_before() {
+    let mut fixed = Fixed::up("a");
+    fixed.apply("broken");
+    assert!(fixed.world.failed_start("users-2", Seen::AddressInUse));
+    fixed.world.gone.sort();
+    assert_eq!(fixed.world.gone, both("users-1", "users-2"));
+    assert_eq!((fixed.world.there(), fixed.has_port("users-3")), (one("users-3"), true));
+    assert!(!fixed.world.failed_start("users-3", Seen::AddressInUse), "it has it");
+}
+
+#[test]
+fn who_is_broken_for_any_other_reason_moves_nobody() {
+    for seen in [Seen::Ended, Seen::Unwell] {
+        let mut fixed = Fixed::up("a");
+        fixed.apply("broken");
+        assert!(!fixed.world.failed_start("users-2", seen));
+        assert_eq!(fixed.world.there(), both("users-1", "users-2"));
+        assert_eq!(fixed.world.give_up("users-2"), Instead::Before);
+        assert_eq!((fixed.world.there(), fixed.has_port("users-1")), (one("users-1"), true));
+    }
+}
+
+#[test]
+fn where_the_one_before_crashes_who_runs_elsewhere_is_tried_in_its_place_and_who_ends_is_not() {
+    for (seen, tried) in [(Seen::Unwell, true), (Seen::Ended, false)] {
+        let mut fixed = Fixed::up("a");
+        let before = fixed.world.service("users-1");
+        fixed.world.machine.handle(Tick::from_ms(1), Event::Ended(before));
+        fixed.apply("broken");
+        assert_eq!(fixed.world.failed_start("users-2", seen), tried);
+        if !tried {
+            assert_eq!(fixed.world.give_up("users-2"), Instead::BeforeCrashes);
+        }
+    }
+}
+
+#[test]
+fn who_does_not_come_up_on_its_port_either_leaves_it_to_the_one_before() {
+    let mut fixed = Fixed::up("a");
+    fixed.apply("broken");
+    assert!(fixed.world.failed_start("users-2", Seen::AddressInUse));
+    assert_eq!(fixed.world.give_up("users-3"), Instead::Again);
+    assert_eq!((fixed.world.there(), fixed.run("users-4")), (one("users-4"), "a".to_owned()));
+    assert!(fixed.has_port("users-4"));
+    fixed.apply("broken");
+    assert_eq!(fixed.world.there(), one("users-4"), "what failed is not tried again without a change");
+    fixed.apply("a");
+    assert_eq!(fixed.world.there(), one("users-4"), "it is as it is wanted");
+    fixed.apply("b");
+    assert_eq!((fixed.world.there(), fixed.has_port("users-5")), (one("users-5"), false));
+}
+
+#[test]
+fn the_one_before_is_started_again_after_several_mistakes_and_only_once() {
+    let mut fixed = Fixed::up("a");
+    fixed.apply("broken");
+    assert!(fixed.world.failed_start("users-2", Seen::AddressInUse));
+    fixed.apply("broken-2");
+    assert_eq!((fixed.world.there(), fixed.has_port("users-4")), (one("users-4"), true));
+    fixed.world.restart("users");
+    assert_eq!(fixed.world.there(), one("users-5"));
+    assert_eq!(fixed.world.give_up("users-5"), Instead::Again);
+    assert_eq!(fixed.run("users-6"), "a");
+    assert_eq!(fixed.world.give_up("users-6"), Instead::Nobody);
+    assert_eq!(fixed.world.there(), one("users-6"), "it is tried on");
+    let ports = fixed.world.system.pool.range().filter(|port| fixed.world.system.pool.is_given(*port));
+    assert_eq!(ports.count(), 0, "lent ports are given back");
+}
+
+#[test]
+fn a_new_service_that_is_broken_has_nobody_instead() {
+    let mut world = World::up(&users("a", 1), &[]);
+    world.apply("  users: { run: a }\n  more: { run: broken }\n");
+    world.restart("more");
+    assert_eq!(world.give_up("more-2"), Instead::Nobody);
+    assert!(world.there().contains(&"more-2".to_owned()), "it is tried on");
 }
