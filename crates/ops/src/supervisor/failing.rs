@@ -16,6 +16,9 @@ impl<W: Write> Supervisor<W> {
             self.failure.get_or_insert(text);
             return self.stop_all();
         }
+        if matches!(what, What::Build(_)) {
+            return self.build_failed(unit, &what, text);
+        }
         if self.try_its_port(unit) {
             return;
         }
@@ -27,6 +30,25 @@ impl<W: Write> Supervisor<W> {
         };
         self.screen.say("failed", &text, serde_json::json!({ "name": what.label() }));
         self.unit(unit).given_up = Some(instead);
+        self.answer_waiters();
+        self.follow(change);
+    }
+
+    /// Nobody who waited for a build comes up without it.
+    fn build_failed(&mut self, build: UnitId, what: &What, mut text: String) {
+        let mut change = Change::default();
+        for unit in self.system.build_failed(&self.machine, build, &mut change) {
+            let Some(service) = self.system.what(unit).cloned() else { continue };
+            let instead = match self.instead(unit, &service, &mut change) {
+                Instead::Nobody => Instead::Unbuilt,
+                instead => instead,
+            };
+            text.push_str(&format!("\n  {}: {}", service.label(), instead.words()));
+            let known = self.unit(unit);
+            known.given_up = Some(instead);
+            "its build failed".clone_into(&mut known.why);
+        }
+        self.screen.say("failed", &text, serde_json::json!({ "name": what.label() }));
         self.answer_waiters();
         self.follow(change);
     }

@@ -11,7 +11,7 @@ use weft_model::plan::{Plans, RolePlan};
 use super::Supervisor;
 use super::machine::{Need, State, UnitId};
 use super::process::LogLine;
-use super::system::{Instance, What};
+use super::system::{Instance, Instead, What};
 use crate::screen::{Mode, Mood, Row, Table};
 
 impl<W: Write> Supervisor<W> {
@@ -128,6 +128,7 @@ impl<W: Write> Supervisor<W> {
     fn state(&self, unit: UnitId, what: &What, state: State) -> (String, Mood) {
         let foreign = matches!(what, What::Sidecar(instance) if instance.foreign.is_some());
         match state {
+            State::Waiting if self.is_unbuilt(unit) => ("not built".to_owned(), Mood::Bad),
             State::Waiting => (self.waiting_for(unit), Mood::Busy),
             State::Starting if matches!(what, What::Build(_)) => ("building".to_owned(), Mood::Busy),
             State::Starting => ("starting".to_owned(), Mood::Busy),
@@ -145,6 +146,10 @@ impl<W: Write> Supervisor<W> {
             State::Stopping { .. } => ("stopping".to_owned(), Mood::Busy),
             State::Killed => ("killed".to_owned(), Mood::Bad),
         }
+    }
+
+    fn is_unbuilt(&self, unit: UnitId) -> bool {
+        self.units.get(&unit).is_some_and(|known| known.given_up == Some(Instead::Unbuilt))
     }
 
     fn waiting_for(&self, unit: UnitId) -> String {

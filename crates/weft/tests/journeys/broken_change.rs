@@ -123,6 +123,29 @@ fn a_service_that_is_broken_in_its_place_too_leaves_it_to_the_one_before() {
 }
 
 #[test]
+fn a_build_that_fails_ends_the_restart_and_leaves_the_one_before() {
+    let text = ONE.replace("health:", "build: \"test ! -e mistake\", health:").replace("} one", "} good");
+    let port = ports::free();
+    let fixed = Fixed { port, system: System::up(WEFT, &Manifest::new(&text)) };
+    let (load, mistake) = (fixed.load(), fixed.system.folder().join("mistake"));
+    std::fs::write(&mistake, "").unwrap();
+    let restart = fixed.system.weft(&["restart", "one", "--build"]);
+    assert_eq!(restart.status, Some(1), "{}{}", restart.out, restart.err);
+    assert!(restart.err.contains("(its build failed): the one before serves on"), "{}", restart.err);
+    let told = fixed.wait_event("failed", "the build of `one` failed");
+    assert!(told.contains("one: the one before serves on"), "{told}");
+    fixed.system.rewrite(&Manifest::new(&text.replace("service} good", "service} better")));
+    let failed = || fixed.system.said().iter().filter(|said| said["event"] == "failed").count();
+    until("the change is built, too", || (failed() == 2).then_some(()));
+    std::fs::remove_file(&mistake).unwrap();
+    let restart = fixed.system.weft(&["restart", "one"]);
+    assert_eq!(restart.status, Some(0), "what failed is built again: {}{}", restart.out, restart.err);
+    fixed.wait_for("better");
+    only_answers(&load.stop());
+    fixed.end();
+}
+
+#[test]
 fn a_new_service_that_is_broken_has_no_one_before() {
     let fixed = Fixed::up();
     let more = |run: &str| {

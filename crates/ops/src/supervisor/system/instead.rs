@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::members::{Again, Member, Port};
-use super::{Change, Instance, System, SystemError, What, differs};
-use crate::supervisor::machine::{Machine, State, UnitId};
+use super::{Change, Instance, System, SystemError, What, build_group, differs};
+use crate::supervisor::machine::{Event, Machine, Need, State, UnitId};
 
 /// Whom callers have instead of a service that did not come up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Instead {
     Again,
     /// Nobody: it is tried on.
     Nobody,
+    /// Nobody: its build failed, which is not tried by itself.
+    Unbuilt,
 }
 
 impl Instead {
@@ -33,6 +35,7 @@ impl Instead {
             Self::BeforeCrashes => "the one before stays, but is not up either",
             Self::Again => "the one before is started again",
             Self::Nobody => "it is tried on",
+            Self::Unbuilt => "it is built with its next change or restart",
         }
     }
 }
@@ -86,6 +89,17 @@ impl System {
         member.again = Some(again);
         self.set_member(&key, index, member);
         Ok(Instead::Again)
+    }
+
+    /// The build `unit` failed, and is forgotten, so that whoever wants it again tries it again. Gives the services that waited
+    /// for it.
+    pub fn build_failed(&mut self, machine: &Machine, unit: UnitId, change: &mut Change) -> Vec<UnitId> {
+        self.builds.retain(|(_, build)| *build != unit);
+        change.events.push(Event::Leave(unit));
+        let need = Need::First(build_group(unit));
+        let services = self.what.iter().filter(|(_, what)| matches!(what, What::Service(_)));
+        let services = services.map(|(service, _)| *service);
+        services.filter(|service| machine.missing(*service).contains(&need)).collect()
     }
 
     /// The service `unit` should replace another and did not come up on the port that it was lent. Where there is evidence that it

@@ -484,6 +484,38 @@ fn a_build_that_is_not_wanted_any_more_is_forgotten_and_runs_anew_when_it_is() {
 }
 
 #[test]
+fn a_build_that_fails_takes_nobody_away_and_is_tried_again_when_it_is_wanted_again() {
+    let mut world = World::up("  users: { run: users, build: make }\n", &[]);
+    let services = "  users: { run: users, build: fails }\n  more: { run: more, build: fails }\n";
+    let mut change = Change::default();
+    world.system.apply(&mut world.machine, &plans(services), &mut change).unwrap();
+    let builds = |world: &World| -> Vec<UnitId> {
+        let is_build = |what: &What| matches!(what, What::Build(build) if build.command == "fails");
+        world.system.units().filter(|(_, what)| is_build(what)).map(|(unit, _)| unit).collect()
+    };
+    let build = builds(&world)[0];
+    world.machine.handle(Tick::from_ms(1), Event::Tick);
+    let gave_up = world.machine.handle(Tick::from_ms(1), Event::Ended(build));
+    assert_eq!(gave_up, [Action::GaveUp(build)]);
+    let waited = world.system.build_failed(&world.machine, build, &mut change);
+    assert_eq!(waited.len(), 2, "one that is there, one that is new");
+    let instead = |unit| world.system.instead(&mut world.machine, unit, &mut change).unwrap();
+    let mut instead: Vec<Instead> = waited.into_iter().map(instead).collect();
+    instead.sort_by_key(|instead| *instead == Instead::Nobody);
+    assert_eq!(instead, [Instead::Before, Instead::Nobody]);
+    change.events.into_iter().for_each(|event| world.feed(event));
+    assert_eq!((builds(&world).len(), world.system.of_instance("users-2").1.len()), (0, 0));
+    world.restart("more");
+    assert_eq!(
+        world.started.iter().filter(|name| name.starts_with("build")).count(),
+        1,
+        "{:?}",
+        world.started
+    );
+    assert!(world.there().contains(&"users-1".to_owned()) && world.there().contains(&"more-2".to_owned()));
+}
+
+#[test]
 fn a_new_service_that_is_broken_leaves_at_once_and_its_successor_has_its_port() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let users = |run: &str| format!("  users: {{ run: {run}, port: {port} }}\n");
