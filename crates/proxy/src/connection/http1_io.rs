@@ -17,9 +17,9 @@ use crate::stream::Stream;
 /// Written bytes that are held at most before they are sent.
 const HOLD_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes that are read at once of a body that comes faster than it is read. A quarter of the system calls of a small buffer,
+/// Bytes that are read at once of a body that comes faster than it is read. An eighth of the system calls of a small buffer,
 /// and gone with the exchange.
-const BULK_BYTES: usize = 64 * 1024;
+const BULK_BYTES: usize = 128 * 1024;
 
 /// Pipelined bytes that are taken in while an answer is awaited; beyond them the peer's absence is not noticed.
 const AHEAD_BYTES_MAX: usize = BUFFER_BYTES;
