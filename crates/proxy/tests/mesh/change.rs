@@ -8,7 +8,7 @@ use weft_model::wire::InstanceState;
 
 use crate::support::http2::{Client, answer, request};
 use crate::support::load::Load;
-use crate::support::wire::{Wire, echo, ok, service};
+use crate::support::wire::{Wire, echo, gated, service};
 use crate::support::{mesh, within};
 
 fn manifest(extra: &str) -> String {
@@ -55,20 +55,7 @@ async fn a_plan_that_cannot_be_run_changes_nothing() {
 
 #[tokio::test]
 async fn an_exchange_keeps_the_plan_that_it_began_with() {
-    let go = Arc::new(Semaphore::new(0));
-    let (tell, mut told) = mpsc::channel(4);
-    let held = Arc::clone(&go);
-    let port = service(move |mut wire| {
-        let (held, tell) = (Arc::clone(&held), tell.clone());
-        async move {
-            while wire.request().await.is_some() {
-                tell.send(()).await.unwrap();
-                held.acquire().await.unwrap().forget();
-                wire.write(ok(&[], b"done")).await;
-            }
-        }
-    })
-    .await;
+    let (port, mut told, go) = gated().await;
     let edited = |value: &str| {
         format!("GET /edit: {{ to: api, headers: {{ response: {{ set: {{ x-plan: {value} }} }} }} }}")
     };

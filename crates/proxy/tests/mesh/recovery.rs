@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
-
-use crate::support::wire::{Wire, answering, connect, echo, get, nobody, ok, serve, service};
+use crate::support::wire::{Wire, answering, connect, echo, gated, get, hanging, nobody, ok, serve, service};
 use crate::support::{Mesh, counted, mesh, within};
 
 /// A gateway with one route to `api`, which has these settings.
@@ -257,20 +255,7 @@ async fn an_instance_that_fails_is_left_out() {
 
 #[tokio::test]
 async fn what_is_over_the_limit_waits_and_what_is_over_the_queue_is_refused() {
-    let places = Arc::new(Semaphore::new(0));
-    let (tell, mut told) = mpsc::channel(8);
-    let held = Arc::clone(&places);
-    let port = service(move |mut wire| {
-        let (held, tell) = (Arc::clone(&held), tell.clone());
-        async move {
-            while let Some(request) = wire.request().await {
-                tell.send(request.path().to_owned()).await.unwrap();
-                held.acquire().await.unwrap().forget();
-                wire.write(ok(&[], b"done")).await;
-            }
-        }
-    })
-    .await;
+    let (port, mut told, places) = gated().await;
     let mesh = mesh(&with("{ limit: { open: 1, queued: 1 } }")).on("api", port).start().await;
     let mut clients = Vec::new();
     for number in 0..3 {
@@ -296,20 +281,7 @@ async fn what_is_over_the_limit_waits_and_what_is_over_the_queue_is_refused() {
 
 #[tokio::test]
 async fn a_client_that_is_refused_again_and_again_is_still_heard() {
-    let places = Arc::new(Semaphore::new(0));
-    let (tell, mut told) = mpsc::channel(8);
-    let held = Arc::clone(&places);
-    let port = service(move |mut wire| {
-        let (held, tell) = (Arc::clone(&held), tell.clone());
-        async move {
-            while wire.request().await.is_some() {
-                tell.send(()).await.unwrap();
-                held.acquire().await.unwrap().forget();
-                wire.write(ok(&[], b"done")).await;
-            }
-        }
-    })
-    .await;
+    let (port, mut told, places) = gated().await;
     let mesh = mesh(&with("{ limit: { open: 1, queued: 0 } }")).on("api", port).start().await;
     let mut first = Wire::to(mesh.edge_address()).await;
     first.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -337,20 +309,7 @@ async fn a_client_that_is_refused_again_and_again_is_still_heard() {
 
 #[tokio::test]
 async fn who_leaves_the_queue_makes_room_in_it() {
-    let places = Arc::new(Semaphore::new(0));
-    let (tell, mut told) = mpsc::channel(8);
-    let held = Arc::clone(&places);
-    let port = service(move |mut wire| {
-        let (held, tell) = (Arc::clone(&held), tell.clone());
-        async move {
-            while let Some(request) = wire.request().await {
-                tell.send(request.path().to_owned()).await.unwrap();
-                held.acquire().await.unwrap().forget();
-                wire.write(ok(&[], b"done")).await;
-            }
-        }
-    })
-    .await;
+    let (port, mut told, places) = gated().await;
     let mesh = mesh(&with("{ limit: { open: 1, queued: 1 } }")).on("api", port).start().await;
     let mut first = Wire::to(mesh.edge_address()).await;
     first.write("GET /first HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -401,17 +360,7 @@ async fn a_dead_instance_costs_no_request_while_another_lives() {
 
 #[tokio::test]
 async fn load_goes_where_there_is_less_of_it() {
-    let (tell, mut told) = mpsc::channel(64);
-    let slow = service(move |mut wire| {
-        let tell = tell.clone();
-        async move {
-            while wire.request().await.is_some() {
-                tell.send(()).await.unwrap();
-                wire.closed().await;
-            }
-        }
-    })
-    .await;
+    let (slow, mut told) = hanging().await;
     let mesh = mesh(&with("{ retry: none }")).on("api", slow).on("api", echo("fast").await).start().await;
     // Requests that hang count as load, at one that has never answered, too.
     let (mut hanging, mut slow_ones) = (Vec::new(), 0);

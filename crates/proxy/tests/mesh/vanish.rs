@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::mpsc;
 use weft_model::wire as control;
 
-use crate::support::wire::{Wire, answering, echo, nobody, ok, service};
+use crate::support::wire::{Wire, answering, echo, hanging, nobody, ok};
 use crate::support::{Mesh, Sidecar, checksum, counted, mesh, noise, within};
 
 fn with(resilience: &str) -> String {
@@ -57,6 +56,11 @@ fn back(mesh: &Mesh, socket: TcpSocket, port: u16) -> Sidecar {
 
 async fn gateway_counted(mesh: &Mesh, family: &str) -> f64 {
     counted(&mesh.gateway().report().await, family, &[])
+}
+
+/// Waits until a request was sent to another one.
+async fn resent(mesh: &Mesh) {
+    within("a resend", async { while gateway_counted(mesh, "weft_upstream_resends").await < 1.0 {} }).await;
 }
 
 #[tokio::test]
@@ -168,21 +172,11 @@ async fn listening(socket: TcpSocket) -> std::net::TcpListener {
 /// which it is sent again.
 #[tokio::test]
 async fn two_that_vanish_within_one_backoff_cost_no_request_that_may_be_repeated() {
-    let (tell, mut told) = mpsc::channel(8);
-    let hanging = service(move |mut wire| {
-        let tell = tell.clone();
-        async move {
-            while wire.request().await.is_some() {
-                tell.send(()).await.unwrap();
-                wire.closed().await;
-            }
-        }
-    })
-    .await;
+    let (stuck, mut told) = hanging().await;
     let (mut mesh, _) = of_the_vanished(0, "{ retry: { attempts: 1, backoff: 1ms..2ms } }").await;
     // The first one's address is held by a second socket, which does not listen yet.
     let again = bound("127.0.0.1:0".parse().unwrap());
-    let first = back(&mesh, bound(again.local_addr().unwrap()), hanging);
+    let first = back(&mesh, bound(again.local_addr().unwrap()), stuck);
     list(&mut mesh, first.inbound);
     mesh.publish().await;
     let mut client = Wire::to(mesh.edge_address()).await;
@@ -193,7 +187,7 @@ async fn two_that_vanish_within_one_backoff_cost_no_request_that_may_be_repeated
     list(&mut mesh, SocketAddr::from(([127, 0, 0, 1], other)));
     mesh.publish().await;
     drop(first);
-    while gateway_counted(&mesh, "weft_upstream_resends").await < 1.0 {}
+    resent(&mesh).await;
     let socket = listening(again).await;
     let _first = mesh.sidecar_at(socket, "api", "v1", echo("good").await);
     let answer = client.answer().await;
@@ -229,7 +223,7 @@ async fn a_large_body_waits_too() {
     let mut client = Wire::to(mesh.edge_address()).await;
     let body = noise(1_000_000);
     client.write(format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len())).await;
-    while gateway_counted(&mesh, "weft_upstream_resends").await < 1.0 {}
+    resent(&mesh).await;
     let port = answering(|request| ok(&[("x-sum", &checksum(&request.body))], b"")).await;
     let _sidecar = back(&mesh, held.pop().unwrap(), port);
     client.write(&body).await;

@@ -77,7 +77,7 @@ impl Kill {
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     descriptors: usize,
-    private_kib: u64,
+    resident_kib: u64,
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn held(system: &System) -> BTreeMap<String, (u32, Held)> {
 }
 
 fn of(pid: u32) -> Held {
-    Held { descriptors: processes::descriptors(pid), private_kib: processes::private_kib(pid) }
+    Held { descriptors: processes::descriptors(pid), resident_kib: processes::resident_kib(pid) }
 }
 
 /// Who lived through it all holds no more than before, but for connections that are kept; who was started anew, no more than
@@ -293,9 +293,9 @@ fn no_leak(before: &BTreeMap<String, (u32, Held)>, after: &BTreeMap<String, (u32
         say(&format!("  {name:<16} {lived:<6} {then:?} → {now:?}"));
         // The supervisor keeps nothing for each kill; others keep some connections to each other.
         let kept = if name == "supervisor" { 0 } else { KEPT };
-        let (most, most_kib) = (then.descriptors + kept, then.private_kib + GROWTH_KIB);
+        let (most, most_kib) = (then.descriptors + kept, then.resident_kib + GROWTH_KIB);
         assert!(now.descriptors <= most, "{name}: descriptors leak over {} kills", kills.len());
-        assert!(now.private_kib <= most_kib, "{name}: memory leaks over {} kills", kills.len());
+        assert!(now.resident_kib <= most_kib, "{name}: memory leaks over {} kills", kills.len());
     }
 }
 

@@ -129,15 +129,14 @@ fn sample(system: &System, at: Duration, samples: &mut BTreeMap<(String, u32), V
     }
 }
 
-/// A row for each process that lived for long, and who grew.
+/// A row for each process that lived long enough, and who grew.
 fn judge(samples: &BTreeMap<(String, u32), Vec<Sample>>) -> Vec<String> {
     let mut grown = Vec::new();
-    let longest = samples.values().map(Vec::len).max().unwrap_or(0);
     say("  | process | MiB | slope KiB/h | ± | descriptors, median of the first and last third | most |");
     for ((role, pid), all) in samples {
         // Whoever is new fills its pools first, whenever it came.
         let settled = &all[all.len() * 3 / 10..];
-        if all.len() * 2 < longest || settled.len() < 3 {
+        if settled.len() < 3 {
             continue;
         }
         let line = Line::through(settled);
@@ -164,8 +163,8 @@ fn judge(samples: &BTreeMap<(String, u32), Vec<Sample>>) -> Vec<String> {
     grown
 }
 
-/// Instances come and go, some a little later, and a burst may find each pool one connection short.
-const DESCRIPTORS_SLACK: usize = 16;
+/// Instances come and go, some a little later.
+const DESCRIPTORS_SLACK: usize = 8;
 
 fn median(samples: &[Sample]) -> usize {
     let mut all: Vec<usize> = samples.iter().map(|one| one.2).collect();

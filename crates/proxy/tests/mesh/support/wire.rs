@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::within;
 
@@ -342,6 +344,41 @@ pub(crate) async fn echo(name: &'static str) -> u16 {
         ok(&[("x-echo", name)], text.as_bytes())
     })
     .await
+}
+
+/// A service that tells the path of each request, and answers `done` when there is a permit for it.
+pub(crate) async fn gated() -> (u16, mpsc::Receiver<String>, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let (tell, told) = mpsc::channel(8);
+    let held = Arc::clone(&gate);
+    let port = service(move |mut wire| {
+        let (held, tell) = (Arc::clone(&held), tell.clone());
+        async move {
+            while let Some(request) = wire.request().await {
+                tell.send(request.path().to_owned()).await.unwrap();
+                held.acquire().await.unwrap().forget();
+                wire.write(ok(&[], b"done")).await;
+            }
+        }
+    })
+    .await;
+    (port, told, gate)
+}
+
+/// A service that tells of each request, and waits for its end. Returns its port.
+pub(crate) async fn hanging() -> (u16, mpsc::Receiver<()>) {
+    let (tell, told) = mpsc::channel(64);
+    let port = service(move |mut wire| {
+        let tell = tell.clone();
+        async move {
+            while wire.request().await.is_some() {
+                tell.send(()).await.unwrap();
+                wire.closed().await;
+            }
+        }
+    })
+    .await;
+    (port, told)
 }
 
 /// A `200` with a length.
