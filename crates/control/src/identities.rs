@@ -90,6 +90,9 @@ struct Inner {
     authority: Authority,
     enrolment: Enrolment,
     store: Store,
+    /// The registry as it was last stored. Kept for the next time, since it is written with every renewal, and a length of its
+    /// own each time would take memory of a size of its own.
+    text: Vec<u8>,
     edge: Option<Edge>,
     own_renewal: SystemTime,
 }
@@ -124,7 +127,7 @@ impl Identities {
         let own = MeshIdentity::from_issued(&key, &issued.chain, &trust, now)?;
         let tls = MeshTls::new(Arc::clone(&own), trust, clock)?;
         let own_renewal = renew_at(now, issued.not_after, 0.5);
-        let inner = Mutex::new(Inner { authority, enrolment, store, edge: None, own_renewal });
+        let inner = Mutex::new(Inner { authority, enrolment, store, text: Vec::new(), edge: None, own_renewal });
         Ok((Self { inner, tls, own, key, lifetime, clock: clock.clone() }, warning))
     }
 
@@ -318,8 +321,10 @@ impl Identities {
 }
 
 impl Inner {
-    fn save_registry(&self) -> Result<(), IdentitiesError> {
-        Ok(self.store.write(REGISTRY, &serde_json::to_vec(&self.enrolment)?)?)
+    fn save_registry(&mut self) -> Result<(), IdentitiesError> {
+        self.text.clear();
+        serde_json::to_writer(&mut self.text, &self.enrolment)?;
+        Ok(self.store.write(REGISTRY, &self.text)?)
     }
 
     fn trust(&self, now: SystemTime) -> Result<(Bundle, RevocationList, Trust), IdentitiesError> {

@@ -208,10 +208,11 @@ impl Store {
         if content.len() as u64 > FILE_BYTES_MAX - 1024 {
             return Err(StoreError::TooLarge { path });
         }
-        let bytes = match &self.passphrase {
-            None => Zeroizing::new([CLEAR.as_slice(), content].concat()),
-            Some(passphrase) => self.seal(passphrase, name, content)?,
+        let sealed = match &self.passphrase {
+            None => None,
+            Some(passphrase) => Some(self.seal(passphrase, name, content)?),
         };
+        let (head, rest) = sealed.as_ref().map_or((CLEAR.as_slice(), content), |sealed| (sealed.as_slice(), &[]));
         let beside = self.dir.join(format!("{name}.new"));
         // What a crash left behind is never read, only replaced.
         match fs::remove_file(&beside) {
@@ -225,7 +226,8 @@ impl Store {
             .create_new(true)
             .open(&beside)
             .map_err(|error| fault("create", &beside, error))?;
-        file.write_all(&bytes).map_err(|error| fault("write", &beside, error))?;
+        let written = file.write_all(head).and_then(|()| file.write_all(rest));
+        written.map_err(|error| fault("write", &beside, error))?;
         file.sync_all().map_err(|error| fault("sync", &beside, error))?;
         fs::rename(&beside, &path).map_err(|error| fault("replace", &path, error))?;
         let dir = File::open(&self.dir).map_err(|error| fault("open", &self.dir, error))?;
