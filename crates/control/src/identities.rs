@@ -127,7 +127,8 @@ impl Identities {
         let own = MeshIdentity::from_issued(&key, &issued.chain, &trust, now)?;
         let tls = MeshTls::new(Arc::clone(&own), trust, clock)?;
         let own_renewal = renew_at(now, issued.not_after, 0.5);
-        let inner = Mutex::new(Inner { authority, enrolment, store, text: Vec::new(), edge: None, own_renewal });
+        let inner =
+            Mutex::new(Inner { authority, enrolment, store, text: Vec::new(), edge: None, own_renewal });
         Ok((Self { inner, tls, own, key, lifetime, clock: clock.clone() }, warning))
     }
 

@@ -212,7 +212,8 @@ impl Store {
             None => None,
             Some(passphrase) => Some(self.seal(passphrase, name, content)?),
         };
-        let (head, rest) = sealed.as_ref().map_or((CLEAR.as_slice(), content), |sealed| (sealed.as_slice(), &[]));
+        let (head, rest) =
+            sealed.as_ref().map_or((CLEAR.as_slice(), content), |sealed| (sealed.as_slice(), &[]));
         let beside = self.dir.join(format!("{name}.new"));
         // What a crash left behind is never read, only replaced.
         match fs::remove_file(&beside) {
