@@ -31,7 +31,7 @@ observe: { metrics: \"{metrics}\" }
 /// The identities live twice as long as it takes until they are renewed.
 const IDENTITY_LIFE: &str = "60s";
 /// A service is restarted once in so many rounds: most sidecars shall live long enough to show what grows.
-const RESTART_ROUNDS: u64 = 150;
+const RESTART_ROUNDS: u64 = 400;
 /// Between two samples of what processes hold.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Growth that is none, in an hour.
