@@ -5,13 +5,15 @@
 //! `stage/forward` acts on the answers. `simulation.rs` runs them together under scripted faults.
 //!
 //! One exchange meets them in this order:
-//! `deadline` (how long) → `limit` (a place) → `balance` (which endpoint) → attempt → `breaker` (what it says of the
+//! `deadline` (how long) → `limit` (a place) → `comeback` (its turn, where those held are let go) → `balance` (which endpoint) → attempt → `breaker` (what it says of the
 //! endpoint) → `retry` (again?), which asks `budget` last.
 
 pub(crate) mod breaker;
 pub(crate) mod budget;
+pub(crate) mod comeback;
 pub(crate) mod deadline;
 pub(crate) mod limit;
+pub(crate) mod line;
 pub(crate) mod pace;
 pub(crate) mod retry;
 pub(crate) mod spacing;

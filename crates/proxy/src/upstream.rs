@@ -1,12 +1,13 @@
 //! Toward whom we call: which endpoint, and over which connection. One [`Upstream`] per service and worker thread.
 //!
 //! `balance` chooses an endpoint, `pool` keeps connections to it, `connect` makes them, `lookup` finds the addresses of
-//! services elsewhere. Loads, breakers and connections survive a change of plan and of the list of instances.
+//! services elsewhere, `presence` waits for somebody where nobody is there. Loads, breakers and connections survive a change of plan and of the list of instances.
 
 pub(crate) mod balance;
 pub(crate) mod connect;
 pub(crate) mod lookup;
 pub(crate) mod pool;
+pub(crate) mod presence;
 pub(crate) mod reply;
 
 use std::cell::{Cell, RefCell};
@@ -27,17 +28,17 @@ use weft_stdx::rng::Rng;
 
 use self::balance::{Ask, Balancer, EndpointId, Member, Picked, Readiness, Seen, Settings};
 use self::pool::{Endpoint, Target};
+use self::presence::Held;
 use crate::metrics::{EndpointState, NameId, foldhash};
 use crate::rescue::Ended;
 use crate::resilience::breaker::{self, Verdict};
 use crate::resilience::budget::Budget;
-use crate::resilience::limit::{Bulkhead, Entry, Full, Key, Place, Ticket};
+use crate::resilience::limit::{Bulkhead, Entry, Full, Place, Ticket};
+use crate::resilience::line::Key;
 use crate::timer::Timer;
 
 /// So long requests wait for somebody to call, from when the last one left.
 pub(crate) const ABSENCE_MAX: Duration = Duration::from_secs(3);
-/// While all that are listed are deserted, one request in so long is sent to see whether somebody is back.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A service that this worker calls.
 pub(crate) struct Upstream {
@@ -57,6 +58,9 @@ pub(crate) struct Upstream {
     absent_since: Cell<Option<Tick>>,
     /// All that are listed turned out to be deserted, and nobody has told us yet.
     desertion: Cell<Option<Desertion>>,
+    /// Somebody is back, and those who were held for it are being let go.
+    coming_back: Cell<bool>,
+    held: RefCell<Held>,
     appeared: Notify,
 }
 
@@ -114,6 +118,8 @@ impl Upstream {
             known: Cell::new(false),
             absent_since: Cell::new(Some(now)),
             desertion: Cell::new(None),
+            coming_back: Cell::new(false),
+            held: RefCell::default(),
             appeared: Notify::new(),
         }
     }
@@ -161,94 +167,7 @@ impl Upstream {
             endpoints.insert(id, Rc::new(endpoint));
         }
         drop(endpoints);
-        self.review_desertion();
-    }
-
-    /// After a new list: who is known to be down is not deserted, and who was added may take what waits.
-    fn review_desertion(&self) {
-        for seen in self.balancer.borrow().seen().filter(|seen| seen.readiness == Readiness::Unready) {
-            if let Some(endpoint) = self.endpoints.borrow().get(&seen.id) {
-                endpoint.deserted.set(false);
-            }
-        }
-        if self.absent_since.get().is_some() || !self.is_deserted() {
-            self.desertion.set(None);
-        }
-    }
-
-    /// Whether all that are listed as taking requests are deserted.
-    pub(crate) fn is_deserted(&self) -> bool {
-        let endpoints = self.endpoints.borrow();
-        let balancer = self.balancer.borrow();
-        let mut takers = balancer.seen().filter(|seen| seen.readiness != Readiness::Unready);
-        takers.all(|seen| endpoints.get(&seen.id).is_none_or(|endpoint| endpoint.deserted.get()))
-    }
-
-    /// Whether all turned out to be deserted, and nobody was reached since.
-    pub(crate) fn in_desertion(&self) -> bool {
-        self.desertion.get().is_some()
-    }
-
-    /// Whether nobody takes requests, as control says, and that not for so long that nobody waits for it any more.
-    pub(crate) fn is_absent(&self, now: Tick) -> bool {
-        self.absent_since.get().is_some_and(|since| now < since + ABSENCE_MAX)
-    }
-
-    /// Takes in that nobody listens at `endpoint`, or behind its sidecar: it was killed, and control has not told us
-    /// yet. True where it is the same with all others, so that a request may wait for one ([`Upstream::until_present`]).
-    pub(crate) fn deserted(&self, endpoint: &Endpoint, now: Tick) -> bool {
-        endpoint.deserted.set(true);
-        endpoint.found_deserted.set(now);
-        if !self.is_deserted() {
-            return false;
-        }
-        let began = Desertion { since: now, look: now + LOOK_INTERVAL };
-        let desertion = self.desertion.get().unwrap_or(began);
-        self.desertion.set(Some(desertion));
-        now < desertion.since + ABSENCE_MAX
-    }
-
-    /// Takes in that the service behind `endpoint` was reached.
-    pub(crate) fn reached(&self, endpoint: &Endpoint) {
-        if endpoint.deserted.replace(false) {
-            self.desertion.set(None);
-            self.appeared.notify_waiters();
-        }
-    }
-
-    fn note_absence(&self, listed: &[Listed], now: Tick) {
-        let somebody = listed.iter().any(|one| one.readiness != Readiness::Unready);
-        if somebody {
-            self.absent_since.set(None);
-            self.appeared.notify_waiters();
-        } else if self.absent_since.get().is_none() {
-            self.absent_since.set(Some(self.desertion.get().map_or(now, |desertion| desertion.since)));
-        }
-    }
-
-    /// While nobody takes requests: waits for somebody, at most until `until` and never longer than [`ABSENCE_MAX`] after
-    /// the last one left. So a restart of the only instance costs its callers a moment and no request, and an upstream
-    /// that stays away costs nobody any time. Where it is only by their answers that all are known to be deserted, one
-    /// request at a time is let through to look.
-    pub(crate) async fn until_present(&self, timer: &Timer, until: Tick) {
-        loop {
-            let (since, look) = match (self.absent_since.get(), self.desertion.get()) {
-                (None, None) => return,
-                (Some(since), _) => (since, Tick::NEVER),
-                (None, Some(desertion)) => (desertion.since, desertion.look),
-            };
-            let appeared = self.appeared.notified();
-            let (now, until) = (timer.now(), until.min(since + ABSENCE_MAX));
-            if now >= until {
-                return;
-            }
-            if now >= look {
-                self.desertion.set(Some(Desertion { since, look: now + LOOK_INTERVAL }));
-                return;
-            }
-            // What woke us is seen in the next turn.
-            let _ = timer.limit(until.min(look), appeared).await;
-        }
+        self.review_desertion(now);
     }
 
     /// Chooses an endpoint; the choice counts as a request in flight until it is dropped.

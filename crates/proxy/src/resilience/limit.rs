@@ -11,6 +11,7 @@ use std::time::Duration;
 use weft_model::plan::LimitPlan;
 use weft_stdx::clock::Tick;
 
+use super::line::{Key, Line};
 use super::pace::Pace;
 use super::window::{WINDOW_S, Window};
 
@@ -18,21 +19,11 @@ use super::window::{WINDOW_S, Window};
 const RETRY_AFTER_S: std::ops::RangeInclusive<u64> = 1..=30;
 /// So many places must have been left in the window before their rate is believed.
 const RATE_SAMPLES_MIN: u32 = 20;
-/// End of a list.
-const NIL: u32 = u32::MAX;
-
 /// A place in the queue, or the place that it was given. Each must be ended by [`Bulkhead::leave`] or
 /// [`Bulkhead::cancel`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the place in the queue is held until it is cancelled"]
 pub(crate) struct Ticket(Key);
-
-/// Names a ticket to the shell: under which key its waiting task is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
 
 /// An open place. Must be ended by [`Bulkhead::leave`].
 #[derive(Debug)]
@@ -75,37 +66,12 @@ pub(crate) struct Bulkhead {
     queued_max: u32,
     /// Places that are taken, including those given to tickets that were not claimed yet.
     open: u32,
-    queued: u32,
-    head: u32,
-    tail: u32,
-    free: u32,
-    nodes: Vec<Node>,
+    line: Line,
     /// Places left.
     left: Window,
     /// Those with a place or a ticket whose answer has not begun.
     unanswered: u32,
     pace: Pace,
-}
-
-/// A ticket's state in a doubly linked list over a slab, so that leaving from the middle costs nothing and nothing
-/// dead stays in it.
-#[derive(Debug)]
-struct Node {
-    generation: u32,
-    state: Waiting,
-    entered: Tick,
-    deadline: Tick,
-    before: u32,
-    after: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
-    Free,
-    InLine,
-    Given,
-    /// Its deadline had passed when its turn came.
-    TooLate,
 }
 
 impl Bulkhead {
@@ -115,11 +81,7 @@ impl Bulkhead {
             open_max: plan.open.max(1),
             queued_max: plan.queued,
             open: 0,
-            queued: 0,
-            head: NIL,
-            tail: NIL,
-            free: NIL,
-            nodes: Vec::new(),
+            line: Line::default(),
             left: Window::default(),
             unanswered: 0,
             pace: Pace::default(),
@@ -136,14 +98,14 @@ impl Bulkhead {
             self.unanswered += 1;
             return Entry::Open(Place { entered: now, deadline, answered: false });
         }
-        let wait = self.expected_wait(now, self.queued + 1);
-        let why = if self.queued >= self.queued_max {
+        let wait = self.expected_wait(now, self.line.len() + 1);
+        let why = if self.line.len() >= self.queued_max {
             Full::Queue
         } else if now + wait.unwrap_or_default() >= deadline {
             Full::Deadline
         } else {
             self.unanswered += 1;
-            return Entry::Queued(self.push(now, deadline));
+            return Entry::Queued(Ticket(self.line.push(now, deadline)));
         };
         Entry::Refused { retry_after: retry_after(wait.unwrap_or_default()), why }
     }
@@ -161,12 +123,10 @@ impl Bulkhead {
     /// # Errors
     /// The ticket, if it still waits.
     pub(crate) fn claim(&mut self, ticket: Ticket) -> Result<Place, Ticket> {
-        if self.nodes[ticket.0.index as usize].state != Waiting::Given {
-            return Err(ticket);
+        match self.line.claim(ticket.0) {
+            Some((entered, deadline)) => Ok(Place { entered, deadline, answered: false }),
+            None => Err(ticket),
         }
-        let Node { entered, deadline, .. } = self.nodes[ticket.0.index as usize];
-        self.recycle(ticket.0.index);
-        Ok(Place { entered, deadline, answered: false })
     }
 
     /// Gives a place back. If it passes to a ticket, that is the one to wake.
@@ -188,14 +148,8 @@ impl Bulkhead {
     #[must_use = "the ticket that it names must be woken"]
     #[expect(clippy::needless_pass_by_value, reason = "it ends here, and can be given back only once")]
     pub(crate) fn cancel(&mut self, ticket: Ticket, now: Tick) -> Option<Key> {
-        let index = ticket.0.index;
-        let state = self.nodes[index as usize].state;
-        if state == Waiting::InLine {
-            self.unlink(index);
-        }
-        self.recycle(index);
         self.unanswered -= 1;
-        if state == Waiting::Given { self.pass_on(now) } else { None }
+        if self.line.cancel(ticket.0) { self.pass_on(now) } else { None }
     }
 
     /// Takes in new limits. With more places than before, those who wait are let in: wake the keys it names.
@@ -205,7 +159,7 @@ impl Bulkhead {
         self.queued_max = plan.queued;
         let mut wake = Vec::new();
         while self.open < self.open_max {
-            let Some(key) = self.give_next(now) else { break };
+            let Some(key) = self.line.give(now) else { break };
             self.open += 1;
             wake.push(key);
         }
@@ -221,31 +175,15 @@ impl Bulkhead {
     /// Tickets that wait.
     #[cfg(test)]
     pub(crate) fn queued(&self) -> u32 {
-        self.queued
+        self.line.len()
     }
 
     /// Passes a place to the first that waits, or closes it.
     fn pass_on(&mut self, now: Tick) -> Option<Key> {
         // After a smaller limit came, places are closed until it holds.
-        let next = if self.open > self.open_max { None } else { self.give_next(now) };
+        let next = if self.open > self.open_max { None } else { self.line.give(now) };
         self.open -= u32::from(next.is_none());
         next
-    }
-
-    /// Marks the first that still has time as given a place. Those before it are out of the line, but keep their
-    /// tickets, which their own timers cancel.
-    fn give_next(&mut self, now: Tick) -> Option<Key> {
-        while self.head != NIL {
-            let index = self.head;
-            self.unlink(index);
-            let node = &mut self.nodes[index as usize];
-            if now < node.deadline {
-                node.state = Waiting::Given;
-                return Some(Key { index, generation: node.generation });
-            }
-            node.state = Waiting::TooLate;
-        }
-        None
     }
 
     /// How long until the `nth` in line has its turn, by how fast places were left lately. `None`: not known.
@@ -255,49 +193,6 @@ impl Bulkhead {
         // the wait too long. Places that are open bound that, because each of them is left once.
         let known = left >= RATE_SAMPLES_MIN.max(self.open_max.min(1_024));
         known.then(|| Duration::from_secs(u64::from(WINDOW_S)) * nth / left)
-    }
-
-    fn push(&mut self, now: Tick, deadline: Tick) -> Ticket {
-        let (state, before) = (Waiting::InLine, self.tail);
-        let node = |generation| Node { generation, state, entered: now, deadline, before, after: NIL };
-        let index = if self.free == NIL {
-            self.nodes.push(node(0));
-            (self.nodes.len() - 1) as u32
-        } else {
-            let index = self.free;
-            let old = &self.nodes[index as usize];
-            self.free = old.after;
-            self.nodes[index as usize] = node(old.generation);
-            index
-        };
-        match self.tail {
-            NIL => self.head = index,
-            tail => self.nodes[tail as usize].after = index,
-        }
-        self.tail = index;
-        self.queued += 1;
-        Ticket(Key { index, generation: self.nodes[index as usize].generation })
-    }
-
-    fn unlink(&mut self, index: u32) {
-        let Node { before, after, .. } = self.nodes[index as usize];
-        match before {
-            NIL => self.head = after,
-            before => self.nodes[before as usize].after = after,
-        }
-        match after {
-            NIL => self.tail = before,
-            after => self.nodes[after as usize].before = before,
-        }
-        self.queued -= 1;
-    }
-
-    fn recycle(&mut self, index: u32) {
-        let node = &mut self.nodes[index as usize];
-        node.state = Waiting::Free;
-        node.generation = node.generation.wrapping_add(1);
-        node.after = self.free;
-        self.free = index;
     }
 }
 

@@ -20,7 +20,7 @@ use crate::upstream::balance::{Method, Readiness};
 use Behaviour::{Declines, Errors, Hangs, Refuses, Resets, Serves};
 
 /// Runs `check` with each seed and says which one it was that failed.
-fn each_seed(seeds: u64, check: impl Fn(u64)) {
+pub(super) fn each_seed(seeds: u64, check: impl Fn(u64)) {
     struct Say(u64);
     impl Drop for Say {
         fn drop(&mut self) {

@@ -30,6 +30,7 @@ use crate::stage::route::Decision;
 use crate::stage::transform;
 use crate::upstream::balance::{Ask, hash_key};
 use crate::upstream::pool::{Endpoint, Http1Client};
+use crate::upstream::presence::{LetGo, Patience};
 use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
 use crate::upstream::{ABSENCE_MAX, Admitted, InFlight};
 use crate::worker::{Callee, CalleeKind, Worker};
@@ -100,7 +101,8 @@ async fn admitted(
         .map_err(|error| Ended::new(Code::BadPath, error.to_string()))?;
     upstream.budget.borrow_mut().count_request(job.worker.timer.recent());
     loop {
-        upstream.until_present(&job.worker.timer, job.limits.head.at().min(attempts.patience)).await;
+        attempts.let_go = None;
+        attempts.let_go = upstream.until_present(&job.worker.timer, attempts.patience(job)).await;
         let now = job.worker.timer.recent();
         let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| attempts.too_late(job))?;
         let flight = {
@@ -156,6 +158,10 @@ struct Attempts {
     patience: Tick,
     /// How often it went elsewhere for free, because nobody was there to begin it.
     moves: u32,
+    /// When it had its place.
+    came: Tick,
+    /// It was held, and is let go: others wait for its answer.
+    let_go: Option<LetGo>,
     /// Among the requests toward the upstream, until the last attempt has ended.
     place: Admitted,
 }
@@ -204,6 +210,8 @@ impl Attempts {
             progress: Progress::default(),
             patience: Tick::NEVER,
             moves: 0,
+            came: job.worker.timer.recent(),
+            let_go: None,
             place,
         }
     }
@@ -215,6 +223,18 @@ impl Attempts {
         let now = job.worker.timer.now();
         let deserted = job.callee.upstream.deserted(endpoint, now);
         self.awaits(deserted, now)
+    }
+
+    /// The upstream itself began to answer.
+    fn answered(&mut self) {
+        self.place.answered();
+        if let Some(let_go) = self.let_go.take() {
+            let_go.answered();
+        }
+    }
+
+    fn patience(&self, job: &Job<'_>) -> Patience {
+        Patience { came: self.came, until: self.patience, deadline: job.limits.head.at() }
     }
 
     fn awaits(&mut self, nobody: bool, now: Tick) -> bool {
@@ -342,6 +362,8 @@ impl Attempts {
 
     async fn wait(&mut self, job: &Job<'_>, flight: &InFlight, wait: Duration) {
         self.ask.avoid = flight.id();
+        // Others need not wait for it meanwhile.
+        self.let_go = None;
         job.worker.stats.borrow_mut().add(Meter::Retries(job.callee.upstream.id), 1);
         job.worker.timer.sleep(wait).await;
     }
@@ -598,13 +620,13 @@ impl One<'_, '_, '_, '_> {
         flight.record(worker.timer.recent(), verdict);
         if let Some(endpoint) = flight.endpoint() {
             if ended_by != Some(Code::ConnectFailed) {
-                self.job.callee.upstream.reached(endpoint);
+                self.job.callee.upstream.reached(endpoint, worker.timer.recent());
             } else if self.attempts.awaits_somebody(self.job, endpoint) {
                 return Carried::Anew;
             }
         }
         if ended_by.is_none() {
-            self.attempts.place.answered();
+            self.attempts.answered();
         }
         if let Some(wait) = self.attempts.decide(self.job, outcome, hint_of(&head, worker)) {
             return Carried::Again(wait);
@@ -904,12 +926,19 @@ pub(crate) async fn tunnel(
         let detail = "a tunnel takes a whole connection: ask for it by HTTP/1.1";
         return Err(Ended::new(Code::MethodNotSupported, detail));
     }
-    let flight = next_flight(worker, callee, limits.head.at()).await;
+    let (came, deadline) = (worker.timer.recent(), limits.head.at());
+    let patience = Patience { came, until: Tick::NEVER, deadline };
+    // The name of the host may still have to be looked up.
+    let let_go = callee.upstream.until_present(&worker.timer, patience).await;
+    let flight = callee.upstream.pick(worker.timer.now(), &mut worker.rng.borrow_mut(), &Ask::default());
     let endpoint = flight.as_ref().and_then(InFlight::endpoint).cloned();
     let endpoint = endpoint.ok_or_else(|| Ended::new(Code::NameNotFound, callee.plan.name.clone()))?;
     let timeout = Duration::from_millis(callee.plan.resilience.connect_timeout_ms);
     let client = endpoint.fresh_http1(worker, timeout).await;
     let client = client.map_err(|_| Ended::new(Code::ExternalFailed, callee.plan.name.clone()))?;
+    if let Some(let_go) = let_go {
+        let_go.answered();
+    }
     let mut head = Head::new();
     head.start_response(200, Version::Http11);
     record.status = 200;
@@ -918,10 +947,4 @@ pub(crate) async fn tunnel(
         responder.start(&head, BodyLength::None, None).map_err(|_| Ended::from(Code::DownstreamGone))?;
     writer.end(None).await.map_err(|_| Ended::from(Code::DownstreamGone))?;
     Ok(Fate::Tunnel(client.stream, Vec::new()))
-}
-
-/// An endpoint of a host whose name may still have to be looked up.
-async fn next_flight(worker: &Rc<Worker>, callee: &Rc<Callee>, until: Tick) -> Option<InFlight> {
-    callee.upstream.until_present(&worker.timer, until).await;
-    callee.upstream.pick(worker.timer.now(), &mut worker.rng.borrow_mut(), &Ask::default())
 }

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket};
 use weft_model::wire as control;
 
-use crate::support::wire::{Wire, answering, echo, hanging, nobody, ok};
+use crate::support::wire::{Wire, answering, echo, gated, hanging, nobody, ok};
 use crate::support::{Mesh, Sidecar, checksum, counted, mesh, noise, within};
 
 fn with(resilience: &str) -> String {
@@ -93,6 +93,49 @@ async fn what_nobody_began_waits_until_somebody_is_back() {
         }
         assert_eq!(asked.load(Ordering::Relaxed), 5);
     }
+}
+
+/// Requests that the gateway has sent and that have no answer yet.
+async fn on_their_way(mesh: &Mesh) -> f64 {
+    gateway_counted(mesh, "weft_upstream_requests_open").await
+}
+
+/// All at once they would be as many new connections to a process that has just begun.
+#[tokio::test]
+async fn those_who_waited_are_let_go_in_steps() {
+    const HELD: usize = 512;
+    let (mesh, mut held) = of_the_vanished(1, "{ retry: none }").await;
+    let mut clients = Vec::new();
+    for _ in 0..HELD {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        client.write(POST).await;
+        clients.push(client);
+    }
+    while mesh.gateway().exchanges() < HELD {
+        mesh.gateway().report().await;
+    }
+    let (port, mut told, gate) = gated().await;
+    let _sidecar = back(&mesh, held.pop().unwrap(), port);
+    within("the one that looks", told.recv()).await;
+    gate.add_permits(1);
+    within("the first one that waited", told.recv()).await;
+    let asked = on_their_way(&mesh).await;
+    let service = async {
+        // Each answer lets more of them go.
+        gate.add_permits(HELD - 1);
+        while told.recv().await.is_some() {}
+    };
+    let answered = async {
+        for client in &mut clients {
+            assert_eq!(client.answer().await.status(), 200);
+        }
+    };
+    tokio::select! {
+        () = service => {}
+        () = answered => {}
+    }
+    // A quarter of them needs more than a second without any answer.
+    assert!((1.0..=128.0).contains(&asked), "{asked}");
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ fn the_slab_is_as_large_as_the_longest_queue_ever_was() {
         let waiting: Vec<_> = (0..8).map(|_| ticket(bulkhead.enter(Tick::ZERO, Tick::NEVER))).collect();
         waiting.into_iter().for_each(|one| assert_eq!(bulkhead.cancel(one, Tick::ZERO), None));
     }
-    assert_eq!(bulkhead.nodes.len(), 8);
+    assert_eq!(bulkhead.line.room(), 8);
     assert_eq!(bulkhead.leave(held, Tick::ZERO), None);
 }
 

@@ -10,7 +10,8 @@ use weft_stdx::clock::Tick;
 use weft_stdx::rng::Rng;
 
 use super::each_seed;
-use crate::resilience::limit::{Bulkhead, Entry, Key, Place, Ticket};
+use crate::resilience::limit::{Bulkhead, Entry, Place, Ticket};
+use crate::resilience::line::Key;
 
 /// What is offered to what.
 #[derive(Clone, Copy)]

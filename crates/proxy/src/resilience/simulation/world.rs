@@ -12,7 +12,8 @@ use weft_stdx::rng::Rng;
 use crate::resilience::breaker::{self, Verdict};
 use crate::resilience::budget::Budget;
 use crate::resilience::deadline::Deadline;
-use crate::resilience::limit::{Bulkhead, Entry, Key, Place, Ticket};
+use crate::resilience::limit::{Bulkhead, Entry, Place, Ticket};
+use crate::resilience::line::Key;
 use crate::resilience::retry::{Decision, Ended, Hint, Outcome, Replay, Retries, Rules};
 use crate::upstream::balance::{Ask, Balancer, EndpointId, Member, Method, Picked, Readiness, Settings};
 
