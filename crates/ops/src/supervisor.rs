@@ -177,6 +177,8 @@ enum Told {
     Bootstrap(UnitId, Result<Box<Bootstrap>, AdminError>),
     /// The port of a service accepts connections.
     Connects(UnitId, u32),
+    /// It said that an address is in use, and has had its time since.
+    StillInUse(UnitId, u32),
 }
 
 struct Inputs {
@@ -396,6 +398,7 @@ impl<W: Write> Supervisor<W> {
         }
         match what {
             ProcessEvent::Word(line) => self.word(unit, &line),
+            ProcessEvent::AddressInUse => self.said_address_in_use(unit, pid),
             ProcessEvent::Ended { status, tail, address_in_use } => {
                 self.unit(unit).address_in_use = address_in_use;
                 self.process_ended(unit, status, tail);
@@ -511,6 +514,7 @@ impl<W: Write> Supervisor<W> {
                     self.feed(Event::Up(unit));
                 }
             }
+            Told::StillInUse(unit, pid) => self.still_in_use(unit, pid),
         }
     }
 

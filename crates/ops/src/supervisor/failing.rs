@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Duration;
 
 use super::machine::{Event, State, UnitId};
 use super::process::Process;
 use super::system::{Change, Instance, Instead, Seen, What};
-use super::{Answer, Supervisor, show};
+use super::{Answer, Supervisor, Told, show};
+
+/// Who said that an address is in use and is not well so much later is not tried on beside the one before.
+const IN_USE_GRACE: Duration = Duration::from_secs(5);
 
 impl<W: Write> Supervisor<W> {
     pub(super) fn gave_up(&mut self, unit: UnitId) {
@@ -58,6 +62,23 @@ impl<W: Write> Supervisor<W> {
     pub(super) fn failed_start(&mut self, unit: UnitId) {
         let starts_again = matches!(self.machine.state(unit), Some(State::Backoff { .. }));
         if starts_again && self.seen(unit) == Seen::AddressInUse {
+            self.try_its_port(unit);
+        }
+    }
+
+    /// A process says that an address is in use. Some end by that, and some try another address; those that do neither, since
+    /// they watch files for a change, would run on until their time is over.
+    pub(super) fn said_address_in_use(&self, unit: UnitId, pid: u32) {
+        let told = self.told.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(IN_USE_GRACE).await;
+            let _ = told.send(Told::StillInUse(unit, pid)).await;
+        });
+    }
+
+    pub(super) fn still_in_use(&mut self, unit: UnitId, pid: u32) {
+        let same = self.process(unit).is_some_and(|process| process.pid() == pid);
+        if same && self.machine.state(unit) == Some(State::Starting) {
             self.try_its_port(unit);
         }
     }

@@ -156,6 +156,8 @@ struct Unit {
     state: State,
     /// When its first start began, until it is up for the first time or given up.
     first_start: Option<Tick>,
+    /// What its first start took, with all its attempts.
+    took: Option<Duration>,
     was_up: bool,
     /// Ends in a row without being well in between.
     failures: u32,
@@ -193,6 +195,7 @@ impl Machine {
             spec,
             state: State::Waiting,
             first_start: None,
+            took: None,
             was_up: false,
             failures: 0,
             restarts: 0,
@@ -224,6 +227,13 @@ impl Machine {
             && !unit.spec.replaces.is_empty()
         {
             unit.spec.replaces.push(other);
+        }
+    }
+
+    /// Gives a unit that was not started yet another limit for its first start.
+    pub fn limit_start(&mut self, id: UnitId, limit: Duration) {
+        if let Some(unit) = self.units.get_mut(&id) {
+            unit.spec.start_limit = limit;
         }
     }
 
@@ -288,6 +298,11 @@ impl Machine {
         self.units.get(&id).is_some_and(|unit| unit.was_up)
     }
 
+    /// How long its first start took, with all its attempts; `None` if it never was up, or was given up before.
+    pub fn took(&self, id: UnitId) -> Option<Duration> {
+        self.units.get(&id).and_then(|unit| unit.took)
+    }
+
     /// Whether it is on its way out.
     pub fn leaves(&self, id: UnitId) -> bool {
         self.units.get(&id).is_none_or(|unit| unit.leaving)
@@ -314,9 +329,10 @@ impl Machine {
             State::Up { since, .. } => unit.state = State::Up { since, ill: false },
             _ => return,
         }
-        unit.first_start = None;
+        let first_start = unit.first_start.take();
         if !unit.was_up {
             unit.was_up = true;
+            unit.took = first_start.map(|since| now.since(since));
             for replaced in unit.spec.replaces.clone() {
                 self.leave(replaced);
             }

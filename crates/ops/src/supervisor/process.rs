@@ -64,6 +64,8 @@ pub struct FromProcess {
 pub enum ProcessEvent {
     /// A line on standard output.
     Word(Vec<u8>),
+    /// It logged that an address is in use, for the first time.
+    AddressInUse,
     /// It ended.
     Ended {
         /// How, as far as the kernel told.
@@ -131,7 +133,7 @@ impl Process {
         let output = child.stdout.take().ok_or_else(gone)?;
         let log = child.stderr.take().ok_or_else(gone)?;
         let reading = tokio::spawn(read_words(output, unit, pid, reports.events.clone()));
-        let logging = tokio::spawn(read_log(log, unit, reports.logs.clone(), said.clone()));
+        let logging = tokio::spawn(read_log(log, (unit, pid), reports.clone(), said.clone()));
         let (events, ended) = (reports.events.clone(), said.clone());
         tokio::spawn(async move {
             let status = child.wait().await.ok();
@@ -209,7 +211,7 @@ async fn read_words(
     }
 }
 
-async fn read_log(mut log: impl AsyncRead + Unpin, unit: UnitId, logs: mpsc::Sender<LogLine>, said: Said) {
+async fn read_log(mut log: impl AsyncRead + Unpin, (unit, pid): (UnitId, u32), reports: Reports, said: Said) {
     let mut lines = Lines::new(LOG_LINE_BYTES_MAX);
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -218,8 +220,11 @@ async fn read_log(mut log: impl AsyncRead + Unpin, unit: UnitId, logs: mpsc::Sen
         let rest = if bytes == 0 { lines.finish() } else { None };
         for line in whole.into_iter().chain(rest) {
             let text = line.text();
-            said.push(&text);
-            if logs.send(LogLine { unit, text }).await.is_err() {
+            if said.push(&text) {
+                let _ =
+                    reports.events.send(FromProcess { unit, pid, what: ProcessEvent::AddressInUse }).await;
+            }
+            if reports.logs.send(LogLine { unit, text }).await.is_err() {
                 return;
             }
         }
@@ -241,16 +246,17 @@ struct Kept {
 }
 
 impl Said {
-    fn push(&self, line: &str) {
+    /// Takes in a line; true if it is the first one that says that an address is in use.
+    fn push(&self, line: &str) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.lines < START_LINES_MAX && !kept.address_in_use {
-            kept.lines += 1;
-            kept.address_in_use = says_address_in_use(line);
-        }
+        let news = kept.lines < START_LINES_MAX && !kept.address_in_use && says_address_in_use(line);
+        kept.lines = kept.lines.saturating_add(1);
+        kept.address_in_use |= news;
         if kept.last.len() == TAIL_LINES {
             kept.last.pop_front();
         }
         kept.last.push_back(line.to_owned());
+        news
     }
 
     fn last(&self) -> Vec<String> {
@@ -363,7 +369,9 @@ mod tests {
         for line in [
             "Error: listen EADDRINUSE: address already in use :::3000",
             "OSError: [Errno 98] Address already in use",
-            "bind: address already in use",
+            "panic: listen tcp 127.0.0.1:8080: bind: address already in use",
+            "java.net.BindException: Address already in use",
+            "Error: Os { code: 98, kind: AddrInUse, message: \"Address already in use\" }",
             "** (Mix) :eaddrinuse",
             "Error: That port is already in use.",
             "Web server failed to start. Port 8080 was already in use.",
@@ -382,9 +390,9 @@ mod tests {
     fn an_address_in_use_is_remembered_however_much_is_said_after_it_and_looked_for_at_the_start() {
         for (before, found) in [(0, true), (START_LINES_MAX - 1, true), (START_LINES_MAX, false)] {
             let said = Said::default();
-            (0..before).for_each(|_| said.push("starting"));
+            assert!((0..before).all(|_| !said.push("starting")));
             said.push("EADDRINUSE");
-            (0..2 * TAIL_LINES).for_each(|_| said.push("  at Server.listen"));
+            assert!((0..2 * TAIL_LINES).all(|_| !said.push("  at Server.listen")));
             assert_eq!((said.address_in_use(), said.last().len()), (found, TAIL_LINES), "{before}");
         }
     }

@@ -108,6 +108,19 @@ fn a_service_that_listens_on_one_port_whatever_it_is_told_is_replaced_in_its_pla
     fixed.end();
 }
 
+/// As programs do that wait for a change of their files.
+#[test]
+fn a_service_that_says_so_and_hangs_is_replaced_in_its_place_soon() {
+    let fixed = Fixed::up();
+    let load = fixed.load();
+    fixed.change("sh -c 'PORT={port} {service} moved || exec sleep 600'");
+    fixed.wait_event("restart", "it says that an address is in use");
+    fixed.wait_for("moved");
+    load.wait_for(50);
+    answers_and_refusals(&load.stop());
+    fixed.end();
+}
+
 #[test]
 fn a_service_that_is_broken_in_its_place_too_leaves_it_to_the_one_before() {
     let fixed = Fixed::up();

@@ -7,10 +7,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::members::{Again, Member, Port};
-use super::{Change, Instance, System, SystemError, What, build_group, differs};
+use super::{Change, Instance, SERVICE_START_LIMIT, System, SystemError, What, build_group, differs};
 use crate::supervisor::machine::{Event, Machine, Need, State, UnitId};
+
+/// Who is started in the place of one that served has so many times what that one took to be well, since callers have nobody
+/// meanwhile,
+const IN_PLACE_TIMES: u32 = 4;
+/// and so long at least: its first start may have more to do than the last one.
+const IN_PLACE_MIN: Duration = Duration::from_secs(20);
 
 /// Whom callers have instead of a service that did not come up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +134,19 @@ impl System {
         }
         let mut change = Change::default();
         let (_, after) = self.of_instance(&before.name);
+        // Whom nobody misses has all the time there is.
+        let took =
+            after.iter().find_map(|unit| machine.took(*unit)).filter(|_| self.serves(machine, &before));
         let port = Port { port, pooled: false, after };
         let place = self.new_place(&instance.launch, &instance.callees, port, None, None)?;
         self.leave(&instance, &mut change);
         self.leave(&before, &mut change);
         let mut member = self.take_place(machine, place, &BTreeSet::new(), &mut change);
+        if let Some(took) = took {
+            let limit = took.saturating_mul(IN_PLACE_TIMES).max(IN_PLACE_MIN).min(SERVICE_START_LIMIT);
+            let (_, services) = self.of_instance(&member.instance.name);
+            services.into_iter().for_each(|unit| machine.limit_start(unit, limit));
+        }
         member.again = Some(Again { launch: before.launch.clone(), callees: before.callees.clone() });
         self.set_member(&key, index, member);
         Ok(Some(change))

@@ -38,7 +38,11 @@ struct World {
     system: System,
     started: Vec<String>,
     gone: Vec<String>,
+    now: Tick,
 }
+
+/// What a service that is `slow` takes to be up.
+const SLOW: Duration = Duration::from_secs(10);
 
 impl World {
     fn new(mine: &[(&str, &str)]) -> Self {
@@ -47,7 +51,7 @@ impl World {
         // Another pool than that of any test beside this one.
         let pool = Pool::new(u64::from(std::process::id()));
         let (machine, system) = (Machine::new(Rng::seeded(5)), System::new(make, pool));
-        Self { machine, system, started: Vec::new(), gone: Vec::new() }
+        Self { machine, system, started: Vec::new(), gone: Vec::new(), now: Tick::from_ms(1) }
     }
 
     fn up(services: &str, mine: &[(&str, &str)]) -> Self {
@@ -70,15 +74,18 @@ impl World {
     fn feed(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            for action in self.machine.handle(Tick::from_ms(1), event) {
+            for action in self.machine.handle(self.now, event) {
                 match action {
                     Action::Start(unit) => {
                         self.started.push(self.name(unit));
-                        let broken = match self.system.what(unit) {
-                            Some(What::Service(instance)) => instance.launch.run.starts_with("broken"),
-                            _ => false,
+                        let run = match self.system.what(unit) {
+                            Some(What::Service(instance)) => instance.launch.run.as_str(),
+                            _ => "",
                         };
-                        if !broken {
+                        if run.starts_with("slow") {
+                            self.now = self.now + SLOW;
+                        }
+                        if !run.starts_with("broken") {
                             events.push(Event::Up(unit));
                         }
                     }
@@ -752,6 +759,31 @@ fn the_one_before_is_started_again_after_several_mistakes_and_only_once() {
     assert_eq!(fixed.world.there(), one("users-6"), "it is tried on");
     let ports = fixed.world.system.pool.range().filter(|port| fixed.world.system.pool.is_given(*port));
     assert_eq!(ports.count(), 0, "lent ports are given back");
+}
+
+#[test]
+fn in_the_place_of_one_that_serves_it_has_a_few_times_what_that_one_took() {
+    let limits = [("a", Duration::from_secs(20)), ("slow", SLOW * 4)];
+    for (before, limit) in limits {
+        let mut fixed = Fixed::up(before);
+        fixed.apply("broken");
+        let began = fixed.world.now;
+        assert_eq!(fixed.world.machine.next_tick(), Some(began + SERVICE_START_LIMIT));
+        assert!(fixed.world.failed_start("users-2", Seen::AddressInUse));
+        assert_eq!(fixed.world.machine.next_tick(), Some(began + limit));
+        let moved = fixed.world.service("users-3");
+        let actions = fixed.world.machine.handle(began + limit, Event::Tick);
+        assert_eq!(actions, [Action::GaveUp(moved)]);
+        assert_eq!(fixed.world.give_up("users-3"), Instead::Again);
+    }
+    // Nobody misses one that crashes.
+    let mut fixed = Fixed::up("a");
+    let before = fixed.world.service("users-1");
+    fixed.world.machine.handle(fixed.world.now, Event::Ended(before));
+    fixed.apply("broken");
+    assert!(fixed.world.failed_start("users-2", Seen::AddressInUse));
+    let given_up = fixed.world.machine.next_tick();
+    assert_eq!(given_up, Some(fixed.world.now + SERVICE_START_LIMIT));
 }
 
 #[test]
