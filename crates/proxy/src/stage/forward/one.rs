@@ -1,0 +1,372 @@
+//! One attempt: a connection, the request on it and the head of the answer back.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use weft_model::code::{Code, Kind};
+use weft_model::plan::Protocol;
+use weft_stdx::clock::Tick;
+
+use super::attempts::{Attempts, Failure};
+use super::passing::{Passing, Upload, UploadEnd, grpc_status};
+use super::{ENDED_BY, Job, cannot};
+use crate::access::Record;
+use crate::body::{BodyLength, Broken, Progress, RequestBody, Responder, Writer};
+use crate::buffer::LentHead;
+use crate::connection::http1::{BodyFraming, RequestWire, ResponseTo, Upgrade, write_request};
+use crate::connection::http1_io::{Http1Reply, Http1Writer};
+use crate::connection::http2_io::{self, Http2Writer};
+use crate::exchange::{Fate, Request, is_before_service};
+use crate::head::{Head, Known, Scheme};
+use crate::rescue::Ended;
+use crate::resilience::breaker::Verdict;
+use crate::resilience::deadline::Attempt;
+use crate::resilience::retry::{Hint, Outcome, parse_pushback, parse_retry_after};
+use crate::upstream::InFlight;
+use crate::upstream::pool::{Endpoint, Http1Client};
+use crate::upstream::reply::{Answer, AnswerKind, NoAnswer, Reply, no_answer};
+use crate::worker::{Callee, CalleeKind, Worker};
+
+/// Interim heads that are passed on; who sends more of them means no answer.
+const INTERIMS_MAX: u32 = 64;
+
+/// How one attempt ended.
+pub(super) enum Tried {
+    Done(Fate),
+    Failed(Failure),
+    /// The answer says that another attempt may do better.
+    Again(Duration),
+    /// It was not begun, since nobody was there: it is sent anew, for free, elsewhere or once somebody is back.
+    Anew,
+    Ended(Ended),
+}
+
+/// One attempt.
+pub(super) struct One<'o, 'r, 'b, 'w> {
+    pub(super) job: &'o Job<'o>,
+    pub(super) request: &'o mut Request<'r>,
+    pub(super) body: &'o mut RequestBody<'b>,
+    pub(super) responder: &'o mut Responder<'w>,
+    pub(super) record: &'o mut Record,
+    pub(super) limits: Attempt,
+    pub(super) attempts: &'o mut Attempts,
+}
+
+/// What is left of the upstream connection when its answer was passed on.
+pub(super) enum Left {
+    /// It can carry another exchange.
+    Reusable(Option<Duration>),
+    /// It is done.
+    Done,
+    /// It speaks something else now.
+    Switched,
+}
+
+/// How carrying request and answer ended.
+pub(super) enum Carried {
+    Passed(Fate, Left),
+    Failed(NoAnswer),
+    Again(Duration),
+    Anew,
+    Ended(Ended),
+}
+
+impl One<'_, '_, '_, '_> {
+    pub(super) async fn run(&mut self, flight: &mut InFlight) -> Tried {
+        let Some(endpoint) = flight.endpoint().cloned() else { return Tried::Ended(Code::Internal.into()) };
+        let left = self.job.worker.timer.recent().until(self.limits.ends);
+        let timeout = Duration::from_millis(self.job.callee.plan.resilience.connect_timeout_ms).min(left);
+        self.attempts.in_http2 = self.speaks_http2();
+        match self.attempts.in_http2 {
+            true => self.over_http2(flight, &endpoint, timeout).await,
+            false => self.over_http1(flight, &endpoint, timeout).await,
+        }
+    }
+
+    /// Between sidecars everything but upgrades shares one connection; a service gets what it speaks.
+    fn speaks_http2(&self) -> bool {
+        if self.request.upgrade != Upgrade::None {
+            return false;
+        }
+        match (self.job.callee.kind, self.job.callee.plan.protocol) {
+            (CalleeKind::Mesh, _) | (_, Protocol::Grpc) => true,
+            (_, Protocol::Http | Protocol::Tcp) => false,
+            (_, Protocol::Auto) => self.request.grpc,
+        }
+    }
+
+    async fn over_http1(
+        &mut self,
+        flight: &mut InFlight,
+        endpoint: &Rc<Endpoint>,
+        timeout: Duration,
+    ) -> Tried {
+        let worker = self.job.worker;
+        let made = match self.attempts.fresh {
+            true => endpoint.fresh_http1(worker, timeout).await,
+            false => endpoint.http1(worker, timeout).await,
+        };
+        let mut client = match made {
+            Ok(client) => client,
+            Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
+        };
+        let reused = client.reused;
+        let Http1Client { stream, buf, out, .. } = &mut client;
+        out.begin();
+        let framing = match self.body.length() {
+            BodyLength::None => BodyFraming::None,
+            BodyLength::Known(bytes) => BodyFraming::Length(bytes),
+            BodyLength::Unknown => BodyFraming::Chunked,
+        };
+        let upgrade = self.request.upgrade != Upgrade::None;
+        let wire = RequestWire { framing, upgrade, close: false };
+        let framing = write_request(self.request.head, &wire, out);
+        let to = ResponseTo { method: self.request.head.method(), upgrade };
+        let writer = Writer::Http1(Http1Writer::new(stream, out, framing));
+        let reply = Reply::Http1(Http1Reply::new(stream, buf, to));
+        match self.carry(flight, writer, reply).await {
+            Carried::Passed(fate, Left::Reusable(announced)) => {
+                endpoint.give_back(client, worker.timer.recent(), announced);
+                Tried::Done(fate)
+            }
+            Carried::Passed(fate, Left::Done) => Tried::Done(fate),
+            Carried::Passed(_, Left::Switched) => {
+                let ahead = client.buf.bytes().to_vec();
+                Tried::Done(Fate::Tunnel(client.stream, ahead))
+            }
+            Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
+            Carried::Again(wait) => Tried::Again(wait),
+            Carried::Anew => Tried::Anew,
+            Carried::Ended(ended) => Tried::Ended(ended),
+        }
+    }
+
+    async fn over_http2(
+        &mut self,
+        flight: &mut InFlight,
+        endpoint: &Rc<Endpoint>,
+        timeout: Duration,
+    ) -> Tried {
+        // Also bounds the wait for a free stream on a connection that is full.
+        let timer = &self.job.worker.timer;
+        let made = timer.limit(self.limits.ends, endpoint.http2(self.job.worker, timeout)).await;
+        let (mut send, reused) = match made.unwrap_or(Err(Code::ConnectTimeout)) {
+            Ok(made) => made,
+            Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
+        };
+        let length = self.body.length();
+        let Some(message) = http2_io::write_request(self.request.head, length, Scheme::Http) else {
+            return Tried::Ended(Ended::new(Code::BadHost, "the request has no authority"));
+        };
+        let bodiless = length == BodyLength::None;
+        let asked = self.request.head.method();
+        let (response, stream) = match send.send_request(message, bodiless) {
+            Ok(sent) => sent,
+            Err(error) => {
+                endpoint.lost_http2();
+                let code = no_answer(&error).code;
+                return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused });
+            }
+        };
+        let writer = Writer::Http2(Http2Writer::new(stream, length, bodiless));
+        match self.carry(flight, writer, Reply::Http2(response, asked)).await {
+            Carried::Passed(fate, _) => Tried::Done(fate),
+            Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
+            Carried::Again(wait) => Tried::Again(wait),
+            Carried::Anew => Tried::Anew,
+            Carried::Ended(ended) => Tried::Ended(ended),
+        }
+    }
+
+    /// Both directions at once: the request on, the answer back.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "both directions and what ends them, in one place that borrows it all"
+    )]
+    async fn carry(&mut self, flight: &mut InFlight, mut writer: Writer<'_>, reply: Reply<'_>) -> Carried {
+        let worker = self.job.worker;
+        let body = &mut *self.body;
+        let progress = Progress::default();
+        progress.spent.set(self.attempts.progress.spent.get());
+        let upload = pin!(async {
+            match body.send(&mut writer, &progress).await {
+                Ok(()) => {
+                    body.gone(&worker.timer, worker.limits().half_close).await;
+                    UploadEnd::Gone
+                }
+                Err(Broken::Reading(error)) => UploadEnd::Unreadable(error),
+                Err(Broken::Writing(_)) => UploadEnd::Unwritable,
+            }
+        });
+        let mut upload = Upload { future: upload, over: false };
+        let mut head = LentHead::new();
+        let (mut reply, mut interims) = (reply, 0);
+        let answer = loop {
+            let first = first_of(&mut upload, reply.head(&mut head), self.responder.gone());
+            let first = in_time(self.job, &self.limits, &progress, first).await;
+            self.attempts.progress.spent.set(progress.spent.get());
+            match first {
+                // Of a call of gRPC it is not known whose turn it is.
+                None if progress.waits.get() && !self.request.grpc => {
+                    flight.record(worker.timer.recent(), Outcome::GivenUp.verdict());
+                    return Carried::Ended(Code::BodyTimeout.into());
+                }
+                None if self.limits.per_try => {
+                    return Carried::Failed(NoAnswer {
+                        outcome: Outcome::TryTimeout,
+                        code: Code::TryTimeout,
+                    });
+                }
+                None => {
+                    let now = worker.timer.recent();
+                    let waited = Outcome::DeadlinePassed { waited: now.since(flight.began()) };
+                    flight.record(now, waited.verdict());
+                    return Carried::Ended(self.job.too_late());
+                }
+                Some(First::Upload(end)) => {
+                    flight.record(worker.timer.recent(), Outcome::GivenUp.verdict());
+                    return Carried::Ended(end.ended());
+                }
+                Some(First::Head(Err(no))) => return Carried::Failed(no),
+                Some(First::Head(Ok(Answer { kind: AnswerKind::Interim(rest), .. }))) => {
+                    reply = rest;
+                    interims += 1;
+                    if interims > INTERIMS_MAX {
+                        return Carried::Failed(NoAnswer {
+                            outcome: Outcome::NoResponse,
+                            code: Code::UpstreamProtocol,
+                        });
+                    }
+                    if head.status() != 100 && self.responder.interim(&head).await.is_err() {
+                        return Carried::Ended(Code::DownstreamGone.into());
+                    }
+                }
+                Some(First::Head(Ok(answer))) => break answer,
+            }
+        };
+        let ended_by = ended_by(self.job.callee, &mut head);
+        if self.limits.per_try && ended_by == Some(Code::Timeout) {
+            // All the time that it knew of was that of this try: whichever clock strikes first, it is the same end.
+            return Carried::Failed(NoAnswer { outcome: Outcome::TryTimeout, code: Code::TryTimeout });
+        }
+        let outcome = outcome_of(&head, ended_by);
+        let verdict = match ended_by {
+            // The request did nothing there, and what kept it from its service is the instance's failure all the same.
+            Some(code) if code.kind() == Kind::Fault => Verdict::Failure,
+            _ => outcome.verdict(),
+        };
+        flight.record(worker.timer.recent(), verdict);
+        if let Some(endpoint) = flight.endpoint() {
+            if ended_by != Some(Code::ConnectFailed) {
+                self.job.callee.upstream.reached(endpoint, worker.timer.recent());
+            } else if self.attempts.awaits_somebody(self.job, endpoint) {
+                return Carried::Anew;
+            }
+        }
+        if ended_by.is_none() {
+            self.attempts.answered();
+        }
+        if let Some(wait) = self.attempts.decide(self.job, outcome, hint_of(&head, worker)) {
+            return Carried::Again(wait);
+        }
+        if ended_by == Some(Code::ConnectFailed) && self.attempts.moves_on(self.job, flight) {
+            return Carried::Anew;
+        }
+        if let Some(code) = ended_by.filter(|code| cannot(*code))
+            && self.job.callee.plan.resilience.fallback.is_some()
+        {
+            return Carried::Ended(Ended::new(
+                code,
+                format!("as the sidecar of `{}` says", self.job.callee.plan.name),
+            ));
+        }
+        progress.settled.set(true);
+        let passing = Passing {
+            job: self.job,
+            request: self.request,
+            responder: self.responder,
+            record: self.record,
+            progress: &progress,
+        };
+        passing.pass(&mut upload, head, answer).await
+    }
+}
+
+/// Waits for `first` until the attempt's time is over. A default limit, and that of a try, is the service's time and not the
+/// client's: it begins anew as long as the request still comes.
+async fn in_time<T>(
+    job: &Job<'_>,
+    limits: &Attempt,
+    progress: &Progress,
+    first: impl Future<Output = T>,
+) -> Option<T> {
+    let timer = &job.worker.timer;
+    let span = timer.recent().until(limits.ends);
+    let last = if job.limits.whole.is_some() { job.limits.whole.at() } else { Tick::NEVER };
+    let (mut first, mut ends) = (pin!(first), limits.ends);
+    loop {
+        let came = timer.limit(ends, first.as_mut()).await;
+        let again = (timer.recent() + span).min(last);
+        if came.is_some() || again <= ends || !progress.moved.replace(false) {
+            return came;
+        }
+        ends = again;
+    }
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack for a moment and is taken apart at once"
+)]
+enum First<'a> {
+    Head(Result<Answer<'a>, NoAnswer>),
+    Upload(UploadEnd),
+}
+
+/// Until the head of the answer comes, or the client goes.
+async fn first_of<'a, F: Future<Output = UploadEnd>>(
+    upload: &mut Upload<'_, F>,
+    head: impl Future<Output = Result<Answer<'a>, NoAnswer>>,
+    gone: impl Future<Output = ()>,
+) -> First<'a> {
+    let (mut head, mut gone) = (pin!(head), pin!(gone));
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = upload.poll(cx) {
+            return Poll::Ready(First::Upload(end));
+        }
+        if let Poll::Ready(answer) = head.as_mut().poll(cx) {
+            return Poll::Ready(First::Head(answer));
+        }
+        gone.as_mut().poll(cx).map(|()| First::Upload(UploadEnd::Gone))
+    })
+    .await
+}
+
+/// With which code the callee's sidecar ended the exchange itself. Nobody else is believed.
+fn ended_by(callee: &Callee, head: &mut Head) -> Option<Code> {
+    let said =
+        head.get_name(ENDED_BY).and_then(|text| std::str::from_utf8(text).ok()).and_then(Code::from_id);
+    head.remove_name(ENDED_BY.as_bytes());
+    said.filter(|_| callee.kind == CalleeKind::Mesh)
+}
+
+fn outcome_of(head: &Head, ended_by: Option<Code>) -> Outcome {
+    if ended_by.is_some_and(is_before_service) {
+        return Outcome::NotProcessed;
+    }
+    match grpc_status(head) {
+        Some(status) if status != 0 => Outcome::GrpcStatus(u32::from(status)),
+        _ => Outcome::Answered(head.status()),
+    }
+}
+
+fn hint_of(head: &Head, worker: &Worker) -> Hint {
+    if let Some(pushback) = head.get(Known::GrpcRetryPushbackMs) {
+        return parse_pushback(pushback);
+    }
+    head.get(Known::RetryAfter)
+        .map_or(Hint::None, |value| parse_retry_after(value, worker.shared.clock.wall()))
+}
