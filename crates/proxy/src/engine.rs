@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use weft_model::plan::{Plan, RolePlan};
 use weft_model::wire;
 use weft_stdx::clock::Clock;
@@ -143,6 +143,7 @@ impl Engine {
             edge_tls: ArcSwapOption::empty(),
             outside: OnceLock::new(),
             service_port: config.service_port,
+            service_started: Notify::new(),
             peers: config.peers,
             spans: config.spans,
             metadata: config.metadata,
@@ -244,6 +245,12 @@ impl Engine {
     /// State of the local service, by its probes (sidecar).
     pub fn health(&self) -> watch::Receiver<Health> {
         self.inner.health.clone()
+    }
+
+    /// The local service was started, for the first time or anew (sidecar): it is probed eagerly again. A sidecar is there before
+    /// its service, which may wait for others until the pauses between probes are long.
+    pub fn service_started(&self) {
+        self.inner.shared.service_started.notify_one();
     }
 
     /// All that the workers counted since the start.

@@ -39,34 +39,62 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub(crate) async fn watch(worker: Rc<Worker>, tell: watch::Sender<Health>) {
     let Some(port) = worker.shared.service_port else { return };
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let mut failures = 0;
-    let mut eager_ms = EAGER_MS.0;
+    let mut course = Course::default();
     loop {
         let Some((active, plan)) = plan_of(&worker) else {
             worker.timer.sleep(Duration::from_millis(EAGER_MS.0)).await;
             continue;
         };
         let well = probe(&worker, &active, &plan, address).await;
-        let now = *tell.borrow();
-        failures = if well { 0 } else { failures + 1 };
-        let next = match now {
+        let pause_ms = course.probed(well, plan.interval_ms);
+        let next = course.health;
+        tell.send_if_modified(|state| std::mem::replace(state, next) != next);
+        let until = worker.timer.now() + Duration::from_millis(pause_ms);
+        if worker.timer.limit(until, worker.shared.service_started.notified()).await.is_some() {
+            course.begin_anew();
+        }
+    }
+}
+
+/// What the probes came to so far, and when the next one is due. Pure.
+struct Course {
+    health: Health,
+    failures: u32,
+    eager_ms: u64,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Course { health: Health::Starting, failures: 0, eager_ms: EAGER_MS.0 }
+    }
+}
+
+impl Course {
+    /// Takes the outcome of a probe; gives the pause until the next one, milliseconds.
+    fn probed(&mut self, well: bool, interval_ms: u64) -> u64 {
+        self.failures = if well { 0 } else { self.failures + 1 };
+        self.health = match self.health {
             _ if well => Health::Ready,
-            Health::Ready if failures >= FAILURES => Health::Unhealthy,
+            Health::Ready if self.failures >= FAILURES => Health::Unhealthy,
             same => same,
         };
-        tell.send_if_modified(|state| std::mem::replace(state, next) != next);
-        let pause = match next {
+        match self.health {
             Health::Ready => {
-                eager_ms = EAGER_MS.0;
+                self.eager_ms = EAGER_MS.0;
                 // A first failure is looked into at once: three in a row must not take three long intervals.
-                if well { plan.interval_ms } else { plan.interval_ms.min(EAGER_MS.1) }
+                if well { interval_ms } else { interval_ms.min(EAGER_MS.1) }
             }
             Health::Starting | Health::Unhealthy => {
-                eager_ms = (eager_ms * 3 / 2).min(EAGER_MS.1);
-                eager_ms.min(plan.interval_ms.max(EAGER_MS.0))
+                let pause = self.eager_ms.min(interval_ms.max(EAGER_MS.0));
+                self.eager_ms = (self.eager_ms * 3 / 2).min(EAGER_MS.1);
+                pause
             }
-        };
-        worker.timer.sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// A new process of the service was started: it may be well in a moment.
+    fn begin_anew(&mut self) {
+        self.eager_ms = EAGER_MS.0;
     }
 }
 
@@ -155,4 +183,39 @@ async fn grpc(
     let status = status.or_else(|| parts.headers.get("grpc-status").map(|value| value.as_bytes().to_vec()));
     // HealthCheckResponse { ServingStatus status = 1 } with SERVING = 1.
     Some(parts.status.is_success() && status.as_deref() == Some(b"0") && body.get(5..) == Some(&[0x08, 0x01]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_while_nobody_is_well_and_are_short_again_once_the_service_was_started() {
+        let mut course = Course::default();
+        let waited: Vec<u64> = (0..12).map(|_| course.probed(false, 5000)).collect();
+        assert_eq!((waited[0], waited[11]), EAGER_MS);
+        assert!(waited.is_sorted(), "{waited:?}");
+        assert_eq!(course.health, Health::Starting);
+        course.begin_anew();
+        assert_eq!(course.probed(false, 5000), EAGER_MS.0);
+        assert_eq!((course.probed(true, 5000), course.health), (5000, Health::Ready));
+    }
+
+    #[test]
+    fn only_three_failures_in_a_row_make_a_well_service_ill() {
+        let mut course = Course::default();
+        course.probed(true, 5000);
+        for _ in 1..FAILURES {
+            assert_eq!((course.probed(false, 5000), course.health), (EAGER_MS.1, Health::Ready));
+        }
+        course.probed(true, 5000);
+        for _ in 0..FAILURES {
+            course.probed(false, 5000);
+        }
+        assert_eq!(course.health, Health::Unhealthy);
+        assert!(
+            course.probed(false, 5) <= EAGER_MS.0 * 2,
+            "an interval shorter than the eager pauses is kept"
+        );
+    }
 }

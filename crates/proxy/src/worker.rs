@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use weft_model::defaults;
 use weft_model::plan::{
@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) outside: OnceLock<OutsideTls>,
     /// Port of the local service, on loopback.
     pub(crate) service_port: Option<u16>,
+    /// Told when the local service was started: its probes are eager anew.
+    pub(crate) service_started: Notify,
     /// Whose processes may use the local listeners.
     pub(crate) peers: Option<Arc<PeerCheck>>,
     pub(crate) spans: Option<mpsc::Sender<Span>>,

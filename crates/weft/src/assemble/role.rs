@@ -260,6 +260,7 @@ impl Process {
     async fn hear(&mut self, line: &str) -> anyhow::Result<Option<DrainGrace>> {
         match serde_json::from_str(line) {
             Ok(SupervisorWord::Service(service)) => {
+                self.engine.service_started();
                 if let Some(peers) = &self.peers {
                     peers.set_keeper(service.session);
                     let tier = if service.landlock {
