@@ -469,7 +469,7 @@ impl System {
                     return Err(SystemError::Unknown(name.to_owned()));
                 }
                 if build {
-                    self.builds.retain(|(build, _)| target.is_some_and(|name| build.service != name));
+                    self.forget_builds(machine, &keys, change);
                 }
                 for key in keys {
                     self.restart_service(machine, &key, change)?;
@@ -477,6 +477,24 @@ impl System {
             }
         }
         Ok(())
+    }
+
+    /// Forgets what was built for these services, whoever else it was for, so that it is built anew.
+    fn forget_builds(&mut self, machine: &Machine, keys: &[(String, String)], change: &mut Change) {
+        let of = |running: &Running, build: &Build| {
+            running.launch.build.as_ref() == Some(&build.command) && running.launch.cwd == build.cwd
+        };
+        let Self { builds, running, what, .. } = self;
+        builds.retain(|(build, unit)| {
+            let wanted = keys.iter().filter_map(|key| running.get(key)).any(|running| of(running, build));
+            // Who never was up still has to see that it was built.
+            let awaited = what.iter().any(|(service, what)| {
+                matches!(what, What::Service(instance) if instance.launch.build.as_ref() == Some(&build.command))
+                    && !machine.was_up(*service)
+            });
+            change.events.extend((wanted && !awaited).then_some(Event::Leave(*unit)));
+            !wanted
+        });
     }
 
     fn restart_service(

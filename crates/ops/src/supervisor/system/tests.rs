@@ -284,10 +284,14 @@ fn a_build_of_several_runs_once_and_again_when_it_is_asked_for() {
     let mut world = World::up(built, &[]);
     let builds = |world: &World| world.started.iter().filter(|name| name.starts_with("build")).count();
     assert_eq!(builds(&world), 1);
-    for (again, count) in [(false, 0), (true, 1)] {
-        let change = world.decide_restart(None, again);
+    for (target, again, count) in
+        [(None, false, 0), (None, true, 1), (Some("users"), true, 1), (Some("orders"), true, 1)]
+    {
+        let change = world.decide_restart(target, again);
         world.follow(change);
-        assert_eq!(builds(&world), count);
+        assert_eq!(builds(&world), count, "{target:?}");
+        let there = world.there().iter().filter(|name| name.starts_with("build")).count();
+        assert_eq!(there, 1, "the build before is gone");
     }
 }
 
