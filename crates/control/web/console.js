@@ -162,6 +162,9 @@ function showFindings() {
   for (const one of everybody().filter((one) => one.refused)) {
     parts.push(make("p", {}, `${one.instance} refused its newest plan: ${one.refused}`));
   }
+  for (const one of everybody().filter((one) => one.edge_refused)) {
+    parts.push(make("p", {}, `${one.instance} refused the new certificate of the edge and serves the one before: ${one.edge_refused}`));
+  }
   byId("findings").hidden = parts.length === 0;
   byId("findings-body").replaceChildren(...parts);
 }
@@ -193,17 +196,24 @@ function instance(service, one) {
   if (!one.current) planCell.append(make("span", { className: "warn" }, " old"));
   return make("tr", {},
     cell(service + version, "name"), cell(one.instance), make("td", {}, dot, state), planCell,
-    cell(one.isolation || "–"), expiry(one.identity_expires_unix_s), code(one.address));
+    cell(one.isolation || "–"), expiry(one), code(one.address));
 }
 
 function missing(service) {
   return make("tr", {}, cell(service, "name"), cell(""), make("td", {}, make("span", { className: "dot missing" }), "missing"), cell(""), cell(""), cell(""), cell(""));
 }
 
-function expiry(unixS) {
+// When its identity ends, and for the gateway also the certificate that the edge shows.
+function expiry(one) {
+  const children = [end(one.identity_expires_unix_s)];
+  if (one.edge_expires_unix_s) children.push(", edge ", end(one.edge_expires_unix_s));
+  return make("td", {}, ...children);
+}
+
+function end(unixS) {
   const left = unixS - Date.now() / 1000;
-  const text = left <= 0 ? "ended" : left < 120 ? `in ${Math.round(left)} s` : left < 7200 ? `in ${Math.round(left / 60)} min` : `in ${Math.round(left / 3600)} h`;
-  return make("td", { className: left < 300 ? "bad" : "", title: new Date(unixS * 1000).toLocaleString() }, text);
+  const text = left <= 0 ? "ended" : left < 120 ? `in ${Math.round(left)} s` : left < 7200 ? `in ${Math.round(left / 60)} min` : left < 172800 ? `in ${Math.round(left / 3600)} h` : `in ${Math.round(left / 86400)} days`;
+  return make("span", { className: left < 300 ? "bad" : "", title: new Date(unixS * 1000).toLocaleString() }, text);
 }
 
 function showRoutes() {

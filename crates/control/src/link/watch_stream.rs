@@ -23,6 +23,8 @@ const ANSWERS_QUEUE: usize = 4;
 const GOOD_STREAM: Duration = Duration::from_secs(5);
 /// A certificate that control gave and then does not take is not asked for again within this time.
 const ASK_INTERVAL: Duration = Duration::from_secs(60);
+/// A plan that was refused is tried again so often: what it lacked may be a file that is there in a moment.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the last words may take on a stop.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -34,6 +36,7 @@ pub(super) async fn run(link: &mut Link, plane: Arc<dyn DataPlane>, mut says: Sa
         data_dir: link.settings.data_dir.clone(),
         instance: link.instance.clone(),
         in_force: Mutex::default(),
+        refused: Mutex::default(),
     };
     let mut stop = says.stop.clone();
     let streams = async {
@@ -186,6 +189,8 @@ async fn upward(
     say(&up, UpKind::Presence(presence)).await?;
     let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut retries = tokio::time::interval(REFUSED_INTERVAL);
+    retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = says.stop.clone();
     loop {
         let kind = tokio::select! {
@@ -198,6 +203,10 @@ async fn upward(
                 UpKind::Hello(hello(link, told, &isolation))
             }
             _ = ticks.tick() => UpKind::Report(told.plane.report().await),
+            _ = retries.tick() => match told.try_refused() {
+                Some(answer) => answer,
+                None => continue,
+            },
         };
         say(&up, kind).await?;
     }
@@ -228,6 +237,13 @@ struct Told {
     data_dir: PathBuf,
     instance: String,
     in_force: Mutex<InForce>,
+    refused: Mutex<Option<Refused>>,
+}
+
+/// The newest plan of control, while it is not taken.
+struct Refused {
+    down: PlanDown,
+    reason: String,
 }
 
 #[derive(Default)]
@@ -243,9 +259,26 @@ impl Told {
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Applies a plan, or keeps the old one; gives the answer for control.
     fn take_plan(&self, down: PlanDown) -> UpKind {
-        let PlanDown { version, json, edge } = down;
+        *self.refused() = None;
+        self.try_plan(down, None).1
+    }
+
+    /// Tries the plan that was refused last, if there is one. Gives what control does not know yet.
+    fn try_refused(&self) -> Option<UpKind> {
+        let Refused { down, reason } = self.refused().take()?;
+        let (is_news, answer) = self.try_plan(down, Some(&reason));
+        is_news.then_some(answer)
+    }
+
+    /// Gives the answer for control, and whether it is another than the refusal `before`.
+    fn try_plan(&self, down: PlanDown, before: Option<&str>) -> (bool, UpKind) {
+        let PlanDown { version, json, edge } = down.clone();
         let applied = plans::plan_of(&json).and_then(|plan| self.plane.apply_plan(plan, edge));
         match applied {
             Ok(()) => {
@@ -254,12 +287,16 @@ impl Told {
                 in_force.version.clone_from(&version);
                 in_force.json = json;
                 self.keep(&in_force);
-                UpKind::Ack(Ack { version })
+                (true, UpKind::Ack(Ack { version }))
             }
             Err(reason) => {
-                tracing::warn!(%version, %reason, "plan refused; the old one goes on");
-                self.plane.plan_refused(&reason);
-                UpKind::Nack(Nack { version, reason })
+                let is_news = before != Some(reason.as_str());
+                if is_news {
+                    tracing::warn!(%version, %reason, "plan refused; the old one goes on");
+                    self.plane.plan_refused(&reason);
+                }
+                *self.refused() = Some(Refused { down, reason: reason.clone() });
+                (is_news, UpKind::Nack(Nack { version, reason }))
             }
         }
     }

@@ -129,6 +129,10 @@ async fn a_browser_shows_the_system_with_its_rates_and_runs_nothing_that_it_was_
         let busy = Busy { source, edges, reports: AtomicU64::new(1) };
         all.push(Instance::start_with(&control, &folder, service, instance, port, Arc::new(busy)).await);
     }
+    all[0].presence.send_modify(|presence| {
+        presence.edge_refused = "the key does not belong to the certificate".to_owned();
+        presence.edge_not_after = unix_s() + 10 * 86_400 + 3_600;
+    });
     let findings = "error: `prot` is not a key\n <b>not bold</b>".to_owned();
     *source.lock().unwrap() = Err(findings.clone());
     control.shared.refuse_reload(findings);
@@ -153,6 +157,8 @@ async fn a_browser_shows_the_system_with_its_rates_and_runs_nothing_that_it_was_
         "orders-1",
         "catalog-1",
         "not ready",
+        "serves the one before: the key does not belong to the certificate",
+        "in 10 days",
         "/products/{sku}",
         "ANY /orders/**",
         "weft.yaml:7",
@@ -168,6 +174,10 @@ async fn a_browser_shows_the_system_with_its_rates_and_runs_nothing_that_it_was_
     }
     assert!(!dom.contains("<img src=\"x\"") && !dom.contains("<b>not"), "what was told is text, not markup");
     assert!(!dom.contains(token.as_str()), "the token is not left in the page");
+}
+
+fn unix_s() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
 #[expect(clippy::disallowed_methods, reason = "whether a browser is installed is what the environment says")]

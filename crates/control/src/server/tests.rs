@@ -155,7 +155,7 @@ pub(super) struct Instance {
     plane: Arc<Recorder>,
     told: mpsc::Receiver<Told>,
     seen: VecDeque<Told>,
-    presence: watch::Sender<Presence>,
+    pub(super) presence: watch::Sender<Presence>,
     stop: watch::Sender<bool>,
     tls: MeshTls,
     running: JoinHandle<()>,
@@ -249,7 +249,7 @@ async fn a_data_plane_enrols_is_told_and_answers_and_leaves() {
     })
     .await;
 
-    // A plan that is refused is shown, and the next one is taken.
+    // A plan that is refused is shown, and tried again.
     *orders.plane.refuses.lock().unwrap() = true;
     let other = plans(&[("orders", &["catalog", "users"]), ("catalog", &[]), ("users", &[])]);
     *source.lock().unwrap() = Ok(other.clone());
@@ -262,7 +262,13 @@ async fn a_data_plane_enrols_is_told_and_answers_and_leaves() {
             .any(|one| one.refused.as_deref() == Some("told to refuse"))
     })
     .await;
+    // What it lacked is there: it takes the same plan, without a word of control.
     *orders.plane.refuses.lock().unwrap() = false;
+    orders.until(Told::Plan("catalog,users".to_owned())).await;
+    shown(&control, "the acknowledgement", |shared| {
+        shared.hub().instances(shared.now()).iter().all(|one| one.refused.is_none() && one.current)
+    })
+    .await;
     *source.lock().unwrap() = Ok(shop());
     control.shared.activate(shop()).unwrap();
     orders.until(Told::Plan("catalog".to_owned())).await;
