@@ -29,10 +29,10 @@ impl Loaded {
 pub fn load(files: &dyn Files, main: &str, overlay: Option<&str>, environment: &Environment) -> Loaded {
     let gathered = gather(files, main, overlay, environment);
     let mut findings = gathered.findings;
-    let manifest = gathered.tree.map(|tree| {
+    let manifest = gathered.tree.and_then(|tree| {
         let (manifest, more) = crate::read::read(&tree, environment);
         findings.extend(more);
-        manifest
+        gathered.whole.then_some(manifest)
     });
     tidy(&mut findings);
     Loaded { manifest, findings, sources: gathered.sources }

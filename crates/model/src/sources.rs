@@ -117,8 +117,10 @@ impl Sources {
 /// What was gathered.
 #[derive(Debug)]
 pub struct Gathered {
-    /// All files merged; absent where one of them could not be read.
+    /// What could be read of all files, merged; absent where nothing of the main one could.
     pub tree: Option<Node>,
+    /// Whether the tree is all of it. If not, it is good for finding more mistakes, and for nothing else.
+    pub whole: bool,
     /// All mistakes so far.
     pub findings: Vec<Finding>,
     /// The files.
@@ -159,7 +161,7 @@ impl Gatherer<'_> {
     fn run(mut self, main: &str, overlay: Option<&str>) -> Gathered {
         let start = Span { file: FileId(0), line: 1, column: 1, ..Span::default() };
         self.seen.push((main.to_owned(), start));
-        let mut tree = self.file(main, None, Code::FileMissing, false).map(as_map);
+        let mut tree = self.file(main, None, Code::FileMissing, false).or_else(|| self.prefix()).map(as_map);
         if let Some(tree) = &mut tree {
             let mut teams = Vec::new();
             self.includes(tree, &mut vec![main.to_owned()], &mut teams);
@@ -173,11 +175,26 @@ impl Gatherer<'_> {
         {
             merge::overlay(tree, over, Some(&Shape::object(&MANIFEST)));
         }
-        let tree = tree.filter(|_| self.whole);
-        if let Some(tree) = &tree {
+        if let Some(tree) = tree.as_ref().filter(|_| self.whole) {
             self.findings.extend(grammar::check::complete(tree, &MANIFEST));
         }
-        Gathered { tree, findings: self.findings, sources: self.sources }
+        Gathered { tree, whole: self.whole, findings: self.findings, sources: self.sources }
+    }
+
+    /// The keys of the main file before the one with the mistake behind which nothing can be read: what it includes is
+    /// mostly said there, so that the mistakes of other files come in the same run.
+    fn prefix(&mut self) -> Option<Node> {
+        let file = FileId(0);
+        let mistake = self.findings.iter().rfind(|finding| finding.span.file == file)?;
+        let text = self.sources.get(file)?.text.get(..mistake.span.start as usize)?;
+        let is_key = |at: usize| {
+            text[at..].starts_with(|first: char| !first.is_whitespace() && !"#-}]".contains(first))
+        };
+        let end = text.match_indices('\n').map(|(at, _)| at + 1).rfind(|at| is_key(*at))?;
+        let (tree, _) = yaml::parse(file, &text.as_bytes()[..end]);
+        let tree = tree?;
+        self.findings.extend(grammar::check::check(&tree, &MANIFEST, false, self.environment));
+        Some(tree)
     }
 
     /// Reads, parses and checks one file. `named` is the place that names it.

@@ -50,12 +50,12 @@ impl Explainer<'_> {
         }
         if upstream.protocol == Protocol::Tcp {
             self.connecting(service, &upstream.resilience);
-            self.limits(service, &upstream.resilience);
+            self.limits(service, &upstream.resilience, from);
             return true;
         }
         self.time(service, upstream, from);
         self.retry(service, upstream, sent);
-        self.limits(service, &upstream.resilience);
+        self.limits(service, &upstream.resilience, from);
         self.fallback(service, &upstream.resilience);
         true
     }
@@ -246,13 +246,19 @@ impl Explainer<'_> {
         self.line("retry", format!("because {why}"), source);
     }
 
-    fn limits(&mut self, service: &Service, resilience: &ResiliencePlan) {
+    fn limits(&mut self, service: &Service, resilience: &ResiliencePlan, from: Reached<'_>) {
         let said = service.resilience.as_ref();
         let limit = said.and_then(|said| said.limit.as_ref());
         let span =
             limit.and_then(|limit| limit.open.as_ref().or(limit.queued.as_ref())).map(|said| said.span);
         let source = self.said(span);
-        let says = format!("{} open and {} queued, then 503", resilience.limit.open, resilience.limit.queued);
+        // A sidecar has one worker; the gateway's do not count together.
+        let whose = match from {
+            Reached::Edge { .. } => "each worker thread of the gateway",
+            Reached::Mesh { .. } => "each instance of the caller",
+        };
+        let (open, queued) = (resilience.limit.open, resilience.limit.queued);
+        let says = format!("{open} open and {queued} queued for {whose}, then 503");
         self.line("limit", says, source);
         let breaker = said.and_then(|said| said.breaker.as_ref());
         let span = breaker.and_then(|breaker| {

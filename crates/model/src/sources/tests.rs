@@ -114,7 +114,7 @@ fn circles_and_repetitions_are_refused() {
     let expected =
         [Code::IncludeCycle, Code::IncludeCycle, Code::SaidTwice, Code::PathOutside, Code::FileMissing];
     assert_eq!(codes(&gathered), expected);
-    assert!(gathered.tree.is_none());
+    assert!(!gathered.whole);
 }
 
 #[test]
@@ -145,4 +145,19 @@ fn findings_are_bounded() {
     tidy(&mut gathered.findings);
     assert_eq!(gathered.findings.len(), FINDINGS_MAX + 1);
     assert!(gathered.findings.iter().any(|finding| finding.code == Code::TooManyFindings));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_no_mistake_of_another() {
+    let wrong = "contexts: {b: [three]}\nservices:\n  three: {run: x, prt: 3}\n";
+    let main = "system: s\ninclude: [a.yaml, b.yaml]\nservices:\n  one: {run: x, bogus: 1}\n";
+    let broken = format!("{main}gateway:\n  routes: {{ \"GET /**\": one\n");
+    let good = "contexts: {a: [two]}\nservices: {two: {run: x}}\n";
+    for (main, team) in [(broken.as_str(), good), (main, "contexts: {a: [two\n")] {
+        let gathered = gathered(&[("weft.yaml", main), ("a.yaml", team), ("b.yaml", wrong)], None);
+        let mut codes = codes(&gathered);
+        codes.sort_by_key(|code| code.number());
+        assert_eq!(codes, [Code::YamlSyntax, Code::UnknownKey, Code::UnknownKey], "{:?}", gathered.findings);
+        assert!(!gathered.whole);
+    }
 }
