@@ -32,7 +32,10 @@ fn status_names_every_instance_and_what_is_really_enforced() {
     for service in services {
         let instance = &service["instances"][0];
         assert_eq!((&instance["state"], &instance["current"]), (&"ready".into(), &true.into()), "{service}");
-        assert!(instance["isolation"].as_str().is_some_and(|tier| !tier.is_empty()), "{service}");
+        assert!(
+            instance["isolation"].as_str().is_some_and(|tier| tier.starts_with("peer-credentials")),
+            "{service}"
+        );
         assert!(instance["identity_expires_unix_s"].as_u64().is_some_and(|end| end > 0), "{service}");
     }
     assert_eq!(
@@ -66,6 +69,20 @@ fn metrics_count_each_edge_and_promtool_accepts_them() {
         (counted("gateway", "front") && counted("front", "back")).then_some(text)
     });
     check_with_promtool(&text);
+    // `top` shows what happened between two reports.
+    until("`weft top` shows both edges", || {
+        http::get(system.edge, "/call/back/echo").ok()?;
+        let top = system.weft(&["top", "--once", "--output", "json"]).json();
+        let edges = top["edges"].as_array()?;
+        let seen = |source: &str, destination: &str| {
+            edges.iter().any(|edge| {
+                edge["source"] == source
+                    && edge["destination"] == destination
+                    && edge["calls"].as_u64() > Some(0)
+            })
+        };
+        (seen("gateway", "front") && seen("front", "back")).then_some(())
+    });
     assert!(system.interrupt().success());
     system.assert_nothing_left();
 }
