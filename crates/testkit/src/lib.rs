@@ -50,6 +50,25 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// Python with these modules, if this machine has it.
+///
+/// # Panics
+/// As [`tool`].
+pub fn python(modules: &str) -> Option<PathBuf> {
+    let python = tool("python3")?;
+    let imported = std::process::Command::new(&python).args(["-c", &format!("import {modules}")]).output();
+    if imported.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{} has no {modules}: run `cargo xtask test`",
+        python.display()
+    );
+    skipped(&format!("{} with {modules}", python.display()));
+    None
+}
+
 #[expect(clippy::print_stderr, reason = "what is not tested is said")]
 fn skipped(name: &str) {
     eprintln!("SKIPPED: {name} is not here; `cargo xtask servers` installs it");

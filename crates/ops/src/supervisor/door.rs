@@ -20,6 +20,8 @@ pub const SOCKET_FILE: &str = "up.sock";
 const LINE_BYTES_MAX: u64 = 4096;
 /// How long a caller may take to ask.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// Before the next caller is taken, where one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answers that wait for a slow caller.
 const ANSWERS_MAX: usize = 32;
 /// Callers that are served at once.
@@ -91,7 +93,11 @@ impl Door {
             let stream = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
-                    Err(_) => continue,
+                    Err(_) => {
+                        // Descriptors that ran out come back; asking for them without a pause takes a core.
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
                 },
                 () = asked.closed() => return,
             };

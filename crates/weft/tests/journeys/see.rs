@@ -1,11 +1,13 @@
 //! See what runs: status, edges, metrics.
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use weft_testkit::http;
 use weft_testkit::ports::free;
-use weft_testkit::{Manifest, System, tool, until};
+use weft_testkit::{Manifest, System, python, tool, until};
 
 use super::WEFT;
 
@@ -121,6 +123,46 @@ fn a_real_prometheus_scrapes_the_edges() {
     server.wait().unwrap();
     assert!(system.interrupt().success());
     system.assert_nothing_left();
+}
+
+#[test]
+fn a_real_receiver_gets_one_trace_of_gateway_and_sidecars() {
+    let Some(python) = python("grpc, opentelemetry.proto.trace") else { return };
+    for over in ["grpc", "http"] {
+        let mut receiver = Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../proxy/tests/otlp_receiver.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(receiver.stdout.take().unwrap()).lines().map(|line| {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            line
+        });
+        let otlp = format!("http://127.0.0.1:{}", lines.next().unwrap()[over]);
+        let observe = format!(
+            "observe: {{ metrics: \"{{metrics}}\", traces: {{ otlp: \"{otlp}\", over: {over}, sample: 100% }} }}"
+        );
+        let plain = "observe: { metrics: \"{metrics}\" }";
+        let mut system = System::up(WEFT, &Manifest::new(&MANIFEST.replace(plain, &observe)));
+        assert_eq!(http::get(system.edge, "/call/back/echo").unwrap().json()["status"], 200);
+        // Probes are not traced, so that all there is belongs to this one request.
+        let mut seen: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        while !["weft-gateway", "front", "back"].iter().all(|name| seen.contains_key(*name)) {
+            let told = lines.next().unwrap();
+            assert_eq!(told["over"], over, "{told}");
+            let name = told["resource"]["service.name"].as_str().unwrap().to_owned();
+            seen.entry(name).or_default().extend(told["spans"].as_array().unwrap().clone());
+        }
+        let all: Vec<&Value> = seen.values().flatten().collect();
+        assert!(all.iter().all(|span| span["trace_id"] == all[0]["trace_id"]), "{seen:#?}");
+        let first = all.iter().filter(|span| span["parent_span_id"] == "").count();
+        assert_eq!(first, 1, "the gateway begins the trace: {seen:#?}");
+        drop(receiver.stdin.take());
+        receiver.wait().unwrap();
+        assert!(system.interrupt().success());
+        system.assert_nothing_left();
+    }
 }
 
 fn check_with_promtool(metrics: &str) {
