@@ -96,7 +96,7 @@ mod tests {
         std::fs::write(&manifest, "include: [more.yaml]").unwrap();
         std::fs::write(&include, "first").unwrap();
         let (all, readings) = (vec![manifest.clone(), include.clone()], Arc::new(AtomicUsize::new(0)));
-        let (names, count, edited) = (all.clone(), Arc::clone(&readings), include.clone());
+        let (names, count, edited) = (all.clone(), Arc::clone(&readings), include);
         let compile: Compile = Arc::new(move || {
             // Somebody saves it behind the back of each reading.
             let reading = count.fetch_add(1, Ordering::Relaxed);
