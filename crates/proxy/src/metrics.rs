@@ -333,30 +333,40 @@ impl Families {
             ("response_code", status),
             ("grpc_response_status", grpc.unwrap_or("")),
         ];
-        self.accumulate(
-            "istio_requests",
-            "Requests, by the names of Istio's dashboards.",
-            &labels,
-            number(sums.count()),
-        );
+        let help = "Requests, by the names of Istio's dashboards.";
+        self.accumulate("istio_requests", help, Kind::Counter, &labels, number(sums.count()), &[]);
+        // No `istio_request_duration_milliseconds`: `promtool check metrics` refuses units that are not base units.
+        // Sums and counts only: sizes are not kept apart.
+        let help = "Body bytes, by the names of Istio's dashboards.";
         let bytes =
             [("istio_request_bytes", sums.request_bytes), ("istio_response_bytes", sums.response_bytes)];
         for (name, value) in bytes {
-            self.accumulate(name, "Body bytes, by the names of Istio's dashboards.", &labels, number(value));
+            self.accumulate(name, help, Kind::Histogram, &labels, number(value), &[sums.count()]);
         }
     }
 
     /// Adds to the last sample if it has the same labels (routes and methods are not among Istio's labels).
-    fn accumulate(&mut self, name: &'static str, help: &'static str, labels: &[(&str, &str)], value: f64) {
+    fn accumulate(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        kind: Kind,
+        labels: &[(&str, &str)],
+        value: f64,
+        buckets: &[u64],
+    ) {
         let flat: Vec<String> =
             labels.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
-        let found = self
-            .families
-            .get_mut(name)
-            .and_then(|family| family.samples.iter_mut().find(|sample| sample.labels == flat));
-        match found {
-            Some(sample) => sample.value += value,
-            None => self.sample(name, help, Kind::Counter, labels, value),
+        let family = self.families.get_mut(name);
+        let found = family.and_then(|family| family.samples.iter_mut().find(|sample| sample.labels == flat));
+        if let Some(sample) = found {
+            sample.value += value;
+            sample.buckets.iter_mut().zip(buckets).for_each(|(sum, more)| *sum += more);
+            return;
+        }
+        self.sample(name, help, kind, labels, value);
+        if let Some(sample) = self.families.get_mut(name).and_then(|family| family.samples.last_mut()) {
+            sample.buckets = buckets.to_vec();
         }
     }
 
@@ -495,6 +505,9 @@ mod tests {
         assert!((histogram.samples[0].value - 0.0604).abs() < 1e-9);
         assert_eq!(family("rpc_client_call_duration_seconds").samples.len(), 1);
         assert!((family("istio_requests").samples[0].value - 2.0).abs() < 1e-9);
+        let sent = family("istio_request_bytes");
+        assert!(sent.bounds.is_empty() && (sent.samples[0].value - 11.0).abs() < 1e-9);
+        assert_eq!(sent.samples[0].buckets, [2]);
         let plain = one.report(&names, false);
         assert!(plain.families.iter().all(|family| !family.name.starts_with("istio")));
         assert!(plain.families.iter().any(|family| family.name == "http_client_request_duration_seconds"));

@@ -460,8 +460,13 @@ mod tests {
 
     /// A helper process that connects to `address`, and a grandchild of it if `through_shell`.
     fn client(address: &str, port: u16, through_shell: bool) -> Child {
+        client_at("None", address, port, through_shell)
+    }
+
+    /// `own`: Python's address of its own end.
+    fn client_at(own: &str, address: &str, port: u16, through_shell: bool) -> Child {
         let code = format!(
-            "import socket,sys\ns=socket.create_connection(('{address}',{port}))\nprint('in',flush=True)\nsys.stdin.read()"
+            "import socket,sys\ns=socket.create_connection(('{address}',{port}),source_address={own})\nprint('in',flush=True)\nsys.stdin.read()"
         );
         let mut command = if through_shell {
             let mut shell = Command::new("sh");
@@ -529,7 +534,8 @@ mod tests {
     fn a_port_that_another_process_uses_again_does_not_inherit_the_verdict() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
-        let helper = client("127.0.0.1", local.port(), true);
+        // From an address that nobody else uses: a port of 127.0.0.1 may have many connections, and cannot be bound then.
+        let helper = client_at("('127.0.0.77',0)", "127.0.0.1", local.port(), true);
         let (accepted, remote) = listener.accept().unwrap();
         let check = PeerCheck::new();
         check.set_keeper(helper.id());
