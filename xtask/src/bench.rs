@@ -19,7 +19,8 @@ use crate::number;
 use crate::shell::Shell;
 
 /// What may be asked of the benchmark.
-const USAGE: &str = "bench proxy [--scenario NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--write]";
+const USAGE: &str =
+    "bench proxy [--scenario NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--weft PATH] [--write]";
 /// Nobody needs more, and a slip of the finger must not load a machine for a day.
 const ROUNDS_MAX: u64 = 100;
 /// Of one peer in one round.
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     peers: Vec<peers::Peer>,
     rounds: u64,
     seconds: u64,
+    /// An executable that is there already.
+    weft: Option<PathBuf>,
     write: bool,
     inside: bool,
 }
@@ -60,12 +63,13 @@ pub(crate) struct Place {
 pub(crate) fn bench(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
     let ["proxy", words @ ..] = words else { bail!("there is one benchmark: {USAGE}") };
     let options = options(words)?;
-    if options.inside { inside(shell, &options) } else { outside(shell, words) }
+    if options.inside { inside(shell, &options) } else { outside(shell, &options, words) }
 }
 
 fn options(words: &[&str]) -> anyhow::Result<Options> {
     let (scenarios, peers) = (scenario::SCENARIOS.iter().collect(), peers::Peer::ALL.to_vec());
-    let mut options = Options { scenarios, peers, rounds: 5, seconds: 3, write: false, inside: false };
+    let mut options =
+        Options { scenarios, peers, rounds: 5, seconds: 3, weft: None, write: false, inside: false };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().copied().with_context(|| format!("{word} needs a value: {USAGE}"));
@@ -78,6 +82,7 @@ fn options(words: &[&str]) -> anyhow::Result<Options> {
             }
             "--rounds" => options.rounds = number(value()?)?,
             "--seconds" => options.seconds = number(value()?)?,
+            "--weft" => options.weft = Some(std::path::absolute(value()?)?),
             "--write" => options.write = true,
             INSIDE => options.inside = true,
             other => bail!("`{other}` is not understood: {USAGE}"),
@@ -89,7 +94,7 @@ fn options(words: &[&str]) -> anyhow::Result<Options> {
 }
 
 /// Builds, then runs itself in namespaces of its own.
-fn outside(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
+fn outside(shell: &Shell, options: &Options, words: &[&str]) -> anyhow::Result<()> {
     for tool in ["wrk", "h2load", "taskset", "unshare", "ip", "openssl"] {
         ensure!(
             shell.which(tool).is_some(),
@@ -97,7 +102,9 @@ fn outside(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
         );
     }
     install_envoy(shell);
-    shell.build_release("weft", "weft")?;
+    if options.weft.is_none() {
+        shell.build_release("weft", "weft")?;
+    }
     shell.build_release("weft-testkit", "testkit-bench")?;
     let mut unshare = shell.command("unshare");
     unshare.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -114,7 +121,7 @@ fn inside(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     if std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno").is_err() {
         shell.warn("the congestion control could not be set to reno");
     }
-    let place = place(shell)?;
+    let place = place(shell, options)?;
     let results = scenario::run(shell, &place, options)?;
     shell.say("");
     shell.say(&report::tables(&results));
@@ -124,7 +131,7 @@ fn inside(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn place(shell: &Shell) -> anyhow::Result<Place> {
+fn place(shell: &Shell, options: &Options) -> anyhow::Result<Place> {
     let folder = shell.target.join("bench");
     // Of the run before.
     let _ = std::fs::remove_dir_all(&folder);
@@ -132,7 +139,7 @@ fn place(shell: &Shell) -> anyhow::Result<Place> {
     certificates(shell, &folder)?;
     let release = |name: &str| shell.target.join("release").join(name);
     Ok(Place {
-        weft: release("weft"),
+        weft: options.weft.clone().unwrap_or_else(|| release("weft")),
         bench: release("testkit-bench"),
         envoy: envoy(shell),
         nginx: shell.which("nginx"),

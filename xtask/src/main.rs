@@ -3,6 +3,7 @@
 mod bench;
 mod bless;
 mod ci;
+mod dist;
 mod errors;
 mod pressure;
 mod servers;
@@ -39,7 +40,8 @@ usage: cargo xtask COMMAND
                            processes killed at random under load (default 120 s)
   overload                 three times what a service can do
   scale                    a thousand routes, a hundred services, ten thousand connections
-  bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it";
+  bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it
+  dist                     the executable as it is shipped: built with the counts of what ran under load";
 
 /// Exit status for a command line that makes no sense.
 const WRONG_USE: u8 = 2;
@@ -89,6 +91,7 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["overload"] => pressure::overload(shell)?,
         ["scale"] => pressure::scale(shell)?,
         ["bench", words @ ..] => bench::bench(shell, words)?,
+        ["dist"] => dist::dist(shell)?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -28,7 +28,7 @@ struct Program {
     test: bool,
 }
 
-const PROGRAMS: [Program; 9] = [
+const PROGRAMS: [Program; 10] = [
     Program { name: "python3", package: "python3", test: true },
     Program { name: "promtool", package: "prometheus", test: true },
     Program { name: "chromium", package: "chromium", test: true },
@@ -38,6 +38,7 @@ const PROGRAMS: [Program; 9] = [
     Program { name: "java", package: "default-jdk-headless", test: true },
     Program { name: "nginx", package: "nginx-core", test: true },
     Program { name: "haproxy", package: "haproxy", test: true },
+    Program { name: "wrk", package: "wrk", test: false },
 ];
 
 /// Where foreign Python implementations live.

@@ -102,7 +102,7 @@ impl Shell {
         self.run(&mut command)
     }
 
-    /// Builds one executable of a package as it is shipped.
+    /// Builds one executable of a package with optimizations.
     ///
     /// # Errors
     /// It does not build.

@@ -12,6 +12,8 @@ use anyhow::{Context as _, bail, ensure};
 
 /// A process must listen, or say that it is ready, by then.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// A process that was asked to end is killed then.
+const END_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks whether it does.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Ticks of `/proc/PID/stat` in a second: 100 on every Linux of our kind (`sysconf(_SC_CLK_TCK)`).
@@ -134,7 +136,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Measured processes hold nothing that must be kept.
+        // Asked first: what an executable has counted for its build is written when it ends by itself.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let end = Instant::now() + END_LIMIT;
+        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::park_timeout(PAUSE);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
