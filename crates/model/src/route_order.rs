@@ -81,6 +81,34 @@ pub fn host_matches(want: Option<&str>, host: &str) -> bool {
     }
 }
 
+/// Whether one of the parameters of a request's query (without `?`) is meant. Names and values are compared as forms are
+/// read (WHATWG URL, 5.1): escapes decoded, `+` a space. An escape that is none stands for itself.
+pub fn query_matches(want: &FieldMatch, query: &str) -> bool {
+    let same = |written: &str, want: &str| form_bytes(written).eq(want.bytes());
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.any(|(name, value)| {
+        same(name, &want.name) && want.value.as_deref().is_none_or(|want| same(value, want))
+    })
+}
+
+fn form_bytes(text: &str) -> impl Iterator<Item = u8> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (byte, length) = match *rest {
+            [b'%', high, low, ..] => {
+                let digit =
+                    |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                digit(high).zip(digit(low)).map_or((b'%', 1), |(high, low)| (high << 4 | low, 3))
+            }
+            [b'+', ..] => (b' ', 1),
+            [byte, ..] => (byte, 1),
+            [] => return None,
+        };
+        rest = &rest[length..];
+        Some(byte)
+    })
+}
+
 fn path_order(a: &PathPattern, b: &PathPattern) -> Ordering {
     let (mut ours, mut theirs) = (a.segments.iter(), b.segments.iter());
     loop {
@@ -167,6 +195,26 @@ mod tests {
     use super::*;
     use crate::plan::{ActionPlan, FieldEdits, FixedResponse, Origin};
     use weft_stdx::rng::Rng;
+
+    #[test]
+    fn a_parameter_is_compared_as_it_is_meant() {
+        let check = |query: &str, name: &str, value: Option<&str>, expected: bool| {
+            let want = FieldMatch { name: name.to_owned(), value: value.map(str::to_owned) };
+            assert_eq!(query_matches(&want, query), expected, "{query} for {want:?}");
+        };
+        check("page=2", "page", Some("2"), true);
+        check("p%61ge=%32", "page", Some("2"), true);
+        check("q=a+b&q=a%20c", "q", Some("a c"), true);
+        check("q=a+b", "q", Some("a+b"), false);
+        check("q=%C3%bC", "q", Some("ü"), true);
+        check("q=100%&r=%4", "q", Some("100%"), true);
+        check("q=100%&r=%4", "r", Some("%4"), true);
+        check("q=a=b", "q", Some("a=b"), true);
+        check("page", "page", None, true);
+        check("page", "page", Some(""), true);
+        check("pages=2", "page", None, false);
+        check("", "page", None, false);
+    }
 
     fn route(key: &str, headers: &[(&str, Option<&str>)], query: &[(&str, Option<&str>)]) -> RoutePlan {
         let (method, target) = key.split_once(' ').unwrap();

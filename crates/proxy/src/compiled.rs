@@ -248,12 +248,7 @@ fn fields_match(route: &RoutePlan, head: &Head) -> bool {
         // A repeated field matches by any of its values.
         Some(value) => head.get_all_name(&want.name).any(|got| got == value.as_bytes()),
     };
-    let query = |want: &FieldMatch| {
-        let pairs = head.query().unwrap_or_default().split('&');
-        pairs
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .any(|(name, value)| name == want.name && want.value.as_deref().is_none_or(|want| want == value))
-    };
+    let query = |want: &FieldMatch| route_order::query_matches(want, head.query().unwrap_or_default());
     route.headers.iter().all(header) && route.query.iter().all(query)
 }
 

@@ -6,6 +6,7 @@ use crate::code::Code;
 use crate::path::{PathRefusal, canonicalise};
 use crate::pattern::EndpointPattern;
 use crate::plan::FieldMatch;
+use crate::route_order::query_matches;
 
 /// A request to be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,10 +95,7 @@ impl Question {
 
     /// Whether a query parameter fits.
     pub(crate) fn has_query(&self, want: &FieldMatch) -> bool {
-        let pairs = self.query.as_deref().unwrap_or_default().split('&');
-        pairs
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .any(|(name, value)| name == want.name && want.value.as_deref().is_none_or(|want| want == value))
+        query_matches(want, self.query.as_deref().unwrap_or_default())
     }
 }
 

@@ -11,12 +11,12 @@ pub(crate) fn respond(route: &RoutePlan, request: &Head, answer: &mut Head) -> V
     match &route.action {
         ActionPlan::Redirect { to, status } => {
             let mut location = fill(to, &route.path, request.path());
-            // A redirect that names no query keeps the request's.
+            // A redirect that names no query keeps the request's, before its fragment if it has one (RFC 3986, 3).
+            let end = location.find('#').unwrap_or(location.len());
             if let Some(query) = request.query()
-                && !location.contains('?')
+                && !location[..end].contains('?')
             {
-                location.push('?');
-                location.push_str(query);
+                location.insert_str(end, &format!("?{query}"));
             }
             answer.start_response(*status, Version::Http11);
             // The location is made of the manifest's text and of a canonical path, so it always is a field value.
@@ -29,7 +29,8 @@ pub(crate) fn respond(route: &RoutePlan, request: &Head, answer: &mut Head) -> V
 }
 
 /// Puts what the pattern's parameters matched in `path` into the `{name}` places of `text`, once each from left to right;
-/// `**` at its end becomes what the pattern's `**` matched.
+/// `**` at its end becomes what the pattern's `**` matched. What stands behind a `?` stays one value of the query: the
+/// characters that are plain in a path and end or change a value there are encoded.
 pub(crate) fn fill(text: &str, pattern: &PathPattern, path: &str) -> String {
     let value = |wanted: &str| {
         let parts = path.strip_prefix('/').unwrap_or(path).split('/');
@@ -44,7 +45,12 @@ pub(crate) fn fill(text: &str, pattern: &PathPattern, path: &str) -> String {
         out.push_str(before);
         match after.split_once('}').map(|(name, after)| (value(name), after)) {
             Some((Some(value), after)) => {
-                out.push_str(value);
+                // A value that was filled in has no `?`: in a canonical path it is encoded.
+                if out.contains('?') {
+                    push_query_value(value, &mut out)
+                } else {
+                    out.push_str(value)
+                }
                 rest = after;
             }
             _ => {
@@ -64,6 +70,19 @@ pub(crate) fn fill(text: &str, pattern: &PathPattern, path: &str) -> String {
     }
 }
 
+/// `value` is a segment of a canonical path.
+fn push_query_value(value: &str, out: &mut String) {
+    for char in value.chars() {
+        match char {
+            '&' => out.push_str("%26"),
+            '+' => out.push_str("%2B"),
+            ';' => out.push_str("%3B"),
+            '=' => out.push_str("%3D"),
+            char => out.push(char),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +99,14 @@ mod tests {
         check("/{b}/{a}", "/x/{a}/{b}", "/x/{b}/2", "/2/{b}");
         check("/v2/**", "/v1/**", "/v1", "/v2/");
         check("/o?c={id}&x={y", "/c/{id}", "/c/7", "/o?c=7&x={y");
+    }
+
+    #[test]
+    fn a_value_from_the_path_adds_nothing_to_the_query() {
+        let check = |text: &str, path: &str, expected: &str| {
+            assert_eq!(fill(text, &"/c/{id}/{x}".parse().unwrap(), path), expected);
+        };
+        check("/o?c={id}&who=me", "/c/7&who=you/a", "/o?c=7%26who%3Dyou&who=me");
+        check("/o/{x}?c={id}", "/c/a+b;c%26/k=v", "/o/k=v?c=a%2Bb%3Bc%26");
     }
 }

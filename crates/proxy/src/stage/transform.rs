@@ -140,11 +140,10 @@ fn rewritten(
     match replace {
         Some(EndpointPattern::Http { method, path, query }) => {
             let fill = |text: &str| super::respond::fill(text, &route.path, head.path());
-            let path = fill(&path.to_string());
             let target = match (query, head.query()) {
-                (Some(query), _) => format!("{path}?{}", fill(query)),
-                (None, Some(query)) => format!("{path}?{query}"),
-                (None, None) => path,
+                (Some(query), _) => fill(&format!("{path}?{query}")),
+                (None, Some(query)) => format!("{}?{query}", fill(&path.to_string())),
+                (None, None) => fill(&path.to_string()),
             };
             if let Some(method) = method {
                 head.set_method(method.as_bytes())?;

@@ -19,6 +19,8 @@ gateway:
     GET /v1/products/**: { to: api, rewrite: /products }
     GET /me/{id}: api GET /users/{id}
     GET /by-header: { to: api GET /beta, match: { headers: { x-beta: \"yes\" } } }
+    GET /by-query: { to: api GET /found, match: { query: { q: \"a b\" } } }
+    GET /of/{id}: \"api GET /orders?customer={id}&limit=5\"
     GET b.test/host: api GET /other-host
     ANY /**: api
 ";
@@ -30,6 +32,13 @@ gateway:
         ("GET /me/42?full=1 HTTP/1.1\r\nhost: a\r\n\r\n", "GET /users/42?full=1 "),
         ("GET /by-header HTTP/1.1\r\nhost: a\r\nx-beta: yes\r\n\r\n", "GET /beta "),
         ("GET /by-header HTTP/1.1\r\nhost: a\r\nx-beta: no\r\n\r\n", "GET /by-header "),
+        ("GET /by-query?q=a+b HTTP/1.1\r\nhost: a\r\n\r\n", "GET /found?q=a+b "),
+        ("GET /by-query?%71=%61%20b HTTP/1.1\r\nhost: a\r\n\r\n", "GET /found?%71=%61%20b "),
+        ("GET /by-query?q=a HTTP/1.1\r\nhost: a\r\n\r\n", "GET /by-query?q=a "),
+        (
+            "GET /of/7&customer=8&limit=900 HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET /orders?customer=7%26customer%3D8%26limit%3D900&limit=5 ",
+        ),
         ("GET /host HTTP/1.1\r\nhost: b.test\r\n\r\n", "GET /other-host "),
         ("GET /host HTTP/1.1\r\nhost: c.test\r\n\r\n", "GET /host "),
         ("GET /a/./b/%7euser HTTP/1.1\r\nhost: a\r\n\r\n", "GET /a/b/~user "),
@@ -49,6 +58,7 @@ gateway:
   routes:
     GET /old/{id}: { redirect: { to: \"/new/{id}\", status: 308 } }
     GET /away: { redirect: \"https://example.org/\" }
+    GET /part: { redirect: \"/whole#part\" }
     GET /about: { respond: { status: 200, body: \"tea\", headers: { x-made: here } } }
     GET /api/**: api
 ";
@@ -58,6 +68,8 @@ gateway:
     assert_eq!((moved.status(), moved.field("location")), (308, Some("/new/7?page=2")));
     let away = client.get("/away").await;
     assert_eq!((away.status(), away.field("location")), (307, Some("https://example.org/")));
+    let part = client.get("/part?page=2").await;
+    assert_eq!(part.field("location"), Some("/whole?page=2#part"));
     let about = client.get("/about").await;
     assert_eq!((about.status(), about.text().as_str(), about.field("x-made")), (200, "tea", Some("here")));
     let nothing = client.get("/nothing").await;
