@@ -272,6 +272,8 @@ pub struct Gateway {
     pub cors: Option<Cors>,
     /// What is answered.
     pub routes: Vec<Route>,
+    /// There are routes, also where they could not be read.
+    pub has_routes: bool,
 }
 
 /// Certificates of the edge.

@@ -219,7 +219,7 @@ impl Reader<'_> {
         for entry in node.entries() {
             let key = entry.key.scalar.text.as_str();
             if keys.contains(&key) && !entry.value.is_null() {
-                let message = format!("`{key}` does nothing beside `{beside}`");
+                let message = format!("`{key}` does nothing beside {beside}");
                 self.error(Code::KeysExclude, entry.key.span, message, &format!("remove `{key}`"));
             }
         }

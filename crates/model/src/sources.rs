@@ -173,7 +173,11 @@ impl Gatherer<'_> {
         if let Some(over) = overlay.and_then(|name| self.overlay(main, name))
             && let Some(tree) = &mut tree
         {
-            merge::overlay(tree, over, Some(&Shape::object(&MANIFEST)));
+            let shape = Shape::object(&MANIFEST);
+            let mut unheard = Vec::new();
+            merge::overlay(tree, as_map(over), Some(&shape), &mut unheard);
+            // Where not all could be read, it may be in what could not.
+            self.findings.extend(unheard.into_iter().filter(|_| self.whole));
         }
         if let Some(tree) = tree.as_ref().filter(|_| self.whole) {
             self.findings.extend(grammar::check::complete(tree, &MANIFEST));
@@ -208,10 +212,15 @@ impl Gatherer<'_> {
                     Span { file, line: 1, column: 1, ..Span::default() }
                 });
                 let message = format!("`{}` cannot be read: {error}", excerpt(path));
+                let path_is_folder = error != FileError::Missing && self.files.is_folder(path);
                 let remedy = match (named, missing) {
                     (_, Code::OverlayMissing) => {
                         "create it beside the main file, or give `--env` another name"
                     }
+                    (Some(_), _) if path.contains(['*', '?', '[']) => {
+                        "name each file: patterns of names are not understood"
+                    }
+                    (Some(_), _) if path_is_folder => "name each file of the folder",
                     (Some(_), _) => "correct the path; it is relative to the file that names it",
                     (None, _) => "name the manifest, or the folder with its `weft.yaml`, by `--file PATH`",
                 };

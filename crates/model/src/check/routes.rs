@@ -16,7 +16,7 @@ use crate::route_order::{host_matches, overlap};
 
 pub(super) fn check(model: &Model, report: &mut Report) {
     let Some(gateway) = &model.gateway else { return };
-    if gateway.routes.is_empty() {
+    if !gateway.said.has_routes {
         let message = "the gateway has no routes: it answers everything with 404";
         report.warning(Code::NotReachable, gateway.said.span, message, "add `routes`, or remove `gateway`");
     }
@@ -148,7 +148,26 @@ fn parameters(route: &Route, report: &mut Report) {
         for name in braces(&to.value) {
             parameter(name, &known, to.span, report);
         }
+        wildcards(route, &to.value, to.span, report);
     }
+}
+
+/// `**` at the end of a redirect is what the route's own `**` matched; all else would be sent as it is written.
+fn wildcards(route: &Route, to: &str, span: Span, report: &mut Report) {
+    let rest = route.said.key.path.segments.last() == Some(&Segment::Rest);
+    let path = to.split(['?', '#']).next().unwrap_or_default();
+    let literal = if rest { to.strip_suffix("/**").unwrap_or(to) } else { to };
+    let message = if literal.contains("**") {
+        let why =
+            if rest { "only at the end of a redirect" } else { "for nothing: the route's path has none" };
+        format!("`**` stands {why}")
+    } else if path.split('/').any(|segment| segment == "*") {
+        "`*` is not filled in here".to_owned()
+    } else {
+        return;
+    };
+    let remedy = "name the segment in the route's path, `{name}`, and write `{name}` here; `**` is filled in as the end of both";
+    report.error(Code::UnknownParameter, span, message, remedy);
 }
 
 fn parameter(name: &str, known: &[&str], span: Span, report: &mut Report) {

@@ -262,15 +262,17 @@ fn shape_example(shape: &Shape) -> Option<String> {
         }
     };
     if let Some(item) = shape.list {
-        return item.scalar.map(|form| format!("[{}]", quoted(form)));
+        return shape_example(item).map(|item| format!("[{item}]"));
     }
     if let Some(form) = shape.scalar {
         return Some(quoted(form));
     }
     match shape.map? {
         Fields::Object(object) => {
-            let key = object.keys.iter().find(|key| !key.example.is_empty())?;
-            Some(format!("{{ {}: {} }}", key.name, key.example))
+            let said = |key: &super::Key| (!key.example.is_empty()).then(|| key.example.to_owned());
+            let made = || object.keys.iter().find_map(|key| Some((key.name, shape_example(&key.shape)?)));
+            let of_key = object.keys.iter().find_map(|key| Some((key.name, said(key)?)));
+            of_key.or_else(made).map(|(name, example)| format!("{{ {name}: {example} }}"))
         }
         Fields::Entries(entries) => {
             let value = shape_example(&entries.value)?;

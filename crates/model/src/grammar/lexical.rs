@@ -202,23 +202,27 @@ pub fn file(text: &str) -> Read<String> {
 
 /// `/path` of HTTP, without query; in its canonical form.
 pub fn http_path(text: &str) -> Read<String> {
+    plain_path(text, "/healthz")
+}
+
+/// A path without wildcards, query and parameters; `example` is one.
+fn plain_path(text: &str, example: &str) -> Read<String> {
     if !text.starts_with('/') {
         return wrong(Code::BadValue, format!("a path starts with `/`: write `/{}`", excerpt(text)));
     }
     if text.contains(['?', '#', '\\', '{', '}', '*'])
         || text.chars().any(|c| c.is_whitespace() || c.is_control())
     {
-        return wrong(
-            Code::BadValue,
-            "write a plain path such as `/healthz`: no query, no wildcard, no space",
-        );
+        let why =
+            format!("write a plain path such as `{example}`: no query, no wildcard, no parameter, no space");
+        return wrong(Code::BadValue, why);
     }
     literal_path(text).map_err(|refused| Mistake { code: Code::BadValue, why: refused.reason, part: None })
 }
 
 /// Prefix of `rewrite`: as [`http_path`].
 pub fn rewrite(text: &str) -> Read<String> {
-    http_path(text)
+    plain_path(text, "/v2/orders")
 }
 
 /// `/path`, `grpc` or `tcp`
@@ -512,9 +516,7 @@ pub fn route_key(text: &str) -> Read<RouteKey> {
         };
         return wrong(Code::BadEndpoint, why);
     };
-    if !token(method) || method.to_ascii_uppercase() != method {
-        let why =
-            format!("`{}` is not a method: write it in capitals, e.g. `GET`, or `ANY`", excerpt(method));
+    if let Some(why) = method_mistake(method, "a route for each method, or one for `ANY`") {
         return Err(Mistake { code: Code::BadEndpoint, why, part: Some((0, method.len())) });
     }
     let trimmed = rest.trim();
@@ -620,21 +622,39 @@ fn token(text: &str) -> bool {
 
 /// Name of a field, lower case.
 pub fn field_name(text: &str) -> Read<String> {
+    if text.contains('*') {
+        return wrong(Code::BadName, "`*` stands for no header here: write the names");
+    }
     if !token(text) || text.len() > 256 {
         return wrong(Code::BadName, "a header has letters, digits and `-`, such as `x-request-id`");
     }
     Ok(text.to_ascii_lowercase())
 }
 
-/// Name of a field that a rule may set or remove: not one that frames or routes the message.
+/// Name of a field that a request can have at the edge, lower case.
+pub fn edge_field_name(text: &str) -> Read<String> {
+    let name = field_name(text)?;
+    if name.contains('_') {
+        return wrong(Code::BadName, "no request has it: names with `_` are refused at the edge (W2026)");
+    }
+    if name.starts_with("weft-") {
+        return wrong(Code::BadName, "no request has it: headers of Weft's own are taken away at the edge");
+    }
+    Ok(name)
+}
+
+/// Name of a field that a rule may set or remove: not one that frames, routes or traces the message.
 pub fn editable_field_name(text: &str) -> Read<String> {
     let name = field_name(text)?;
     let framing = [
         "connection",
         "content-length",
+        "expect",
         "host",
         "keep-alive",
+        "proxy-connection",
         "te",
+        "traceparent",
         "trailer",
         "transfer-encoding",
         "upgrade",
@@ -667,12 +687,26 @@ pub fn query_name(text: &str) -> Read<String> {
     Ok(text.to_owned())
 }
 
-/// A method in capitals.
+/// A method that a page of another origin may use.
 pub fn method(text: &str) -> Read<String> {
-    if !token(text) || text.to_ascii_uppercase() != text {
-        return wrong(Code::BadValue, "write a method in capitals, such as `GET`");
+    match method_mistake(text, "one method for each item of the list") {
+        Some(why) => wrong(Code::BadValue, why),
+        None => Ok(text.to_owned()),
     }
-    Ok(text.to_owned())
+}
+
+/// Why a text is no method of the edge: methods are capitals and `-`, as all of IANA's registry, and two of them are
+/// never served.
+fn method_mistake(text: &str, several: &str) -> Option<String> {
+    let shown = excerpt(text);
+    if matches!(text, "CONNECT" | "TRACE") {
+        return Some(format!("`{shown}` is never served at the edge (W2016)"));
+    }
+    if text.contains(['|', ',', '*']) {
+        return Some(format!("`{shown}` is not one method: write {several}"));
+    }
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    (!good).then(|| format!("`{shown}` is not a method: write it in capitals, e.g. `GET`, or `ANY`"))
 }
 
 /// `*` or `scheme://host[:port]` (RFC 6454 §6.2), lower case.
@@ -715,7 +749,40 @@ pub fn redirect_target(text: &str) -> Read<String> {
     if !good || !text.is_ascii() || text.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'\\') {
         return wrong(Code::BadUrl, "write a path such as `/new` or a URL such as `https://example.org/new`");
     }
+    if let Some(rest) = absolute {
+        redirect_authority(rest.split(['/', '?', '#']).next().unwrap_or_default())?;
+    }
+    let hex =
+        |at: usize| text.get(at + 1..at + 3).is_some_and(|two| two.bytes().all(|b| b.is_ascii_hexdigit()));
+    if text.match_indices('%').any(|(at, _)| !hex(at)) {
+        return wrong(Code::BadUrl, "behind `%` stand two hexadecimal digits; `%` itself is `%25`");
+    }
+    let mut outside = text;
+    while let Some((before, after)) = outside.split_once('{') {
+        let Some((_, after)) = after.split_once('}').filter(|(name, _)| !name.contains('{')) else { break };
+        if before.contains('}') {
+            break;
+        }
+        outside = after;
+    }
+    if outside.contains(['{', '}']) {
+        return wrong(
+            Code::BadUrl,
+            "a brace stands alone: write `{name}` for a parameter of the route's path",
+        );
+    }
     Ok(text.to_owned())
+}
+
+/// Host and port of a redirect's URL; what is filled in is known at run time only.
+fn redirect_authority(text: &str) -> Read<()> {
+    if text.contains('{') {
+        return Ok(());
+    }
+    match text.rsplit_once(':') {
+        Some((name, number)) if !number.ends_with(']') => host(name).and(port(number)).map(drop),
+        _ => host(text).map(drop),
+    }
 }
 
 /// Status of a redirect.

@@ -104,14 +104,21 @@ form!(
     "the name of a header",
     "x-request-id",
     l::field_name,
-    Json::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+    Json::Pattern("^[!#$%&'+.^_`|~0-9A-Za-z-]+$")
+);
+form!(
+    EDGE_FIELD,
+    "the name of a header of a request",
+    "x-beta",
+    l::edge_field_name,
+    Json::Pattern("^[!#$%&'+.^`|~0-9A-Za-z-]+$")
 );
 form!(
     EDITABLE_FIELD,
     "a header that may be changed",
     "x-request-id",
     l::editable_field_name,
-    Json::Pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+    Json::Pattern("^[!#$%&'+.^_`|~0-9A-Za-z-]+$")
 );
 form!(FIELD_VALUE, "the value of a header", "public", l::field_value, Json::Anything);
 form!(QUERY, "the name of a query parameter", "page", l::query_name, Json::Pattern("."));
@@ -122,7 +129,7 @@ form!(
     "an origin",
     "https://shop.example",
     l::origin,
-    Json::Pattern("^(\\*|[a-z][a-z0-9+.-]*://.+)$")
+    Json::Pattern("^(\\*|[A-Za-z][A-Za-z0-9+.-]*://.+)$")
 );
 form!(
     MIRROR,
@@ -503,7 +510,7 @@ static MATCH: Object = Object {
     keys: &[
         key(
             "headers",
-            Shape::entries(&Entries { key: &FIELD, value: Shape::scalar(&FIELD_VALUE) }),
+            Shape::entries(&Entries { key: &EDGE_FIELD, value: Shape::scalar(&FIELD_VALUE) }),
             "Headers with their values.",
         )
         .example("{ x-beta: \"yes\" }"),
@@ -555,7 +562,7 @@ static CORS: Object = Object {
             .required(),
         key("methods", Shape::list(&Shape::scalar(&METHOD)), "Methods that a page may use.")
             .default("the route's method; GET, HEAD, POST, PUT, PATCH, DELETE for `ANY`"),
-        key("headers", Shape::list(&Shape::scalar(&FIELD)), "Request headers that a page may set.")
+        key("headers", Shape::list(&Shape::scalar(&EDGE_FIELD)), "Request headers that a page may set.")
             .default("none"),
         key("expose", Shape::list(&Shape::scalar(&FIELD)), "Response headers that a page may read.")
             .default("none"),

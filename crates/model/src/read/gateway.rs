@@ -41,6 +41,7 @@ impl Reader<'_> {
             has_auth: field(node, "auth").is_some(),
             timeout: scalar(node, "timeout", lexical::duration),
             cors: field(node, "cors").map(|cors| self.cors(cors)),
+            has_routes: !entries(node, "routes").is_empty(),
             routes: entries(node, "routes").iter().filter_map(|entry| self.route(entry)).collect(),
         })
     }
@@ -57,7 +58,7 @@ impl Reader<'_> {
             match_headers: match_node
                 .map_or(&[][..], |node| entries(node, "headers"))
                 .iter()
-                .filter_map(|entry| field_match(entry, lexical::field_name))
+                .filter_map(|entry| field_match(entry, lexical::edge_field_name))
                 .collect(),
             match_query: match_node
                 .map_or(&[][..], |node| entries(node, "query"))
@@ -96,12 +97,12 @@ impl Reader<'_> {
             let targets = self.targets(to);
             let rewrite = scalar(node, "rewrite", lexical::rewrite);
             if targets.iter().any(|target| target.to.endpoint.is_some()) {
-                self.useless(node, &["rewrite"], "the method and path in `to");
+                self.useless(node, &["rewrite"], "`to` with a method and a path");
             }
             return (!targets.is_empty()).then_some(RouteAction::Forward { targets, rewrite });
         }
         if let Some(redirect) = field(node, "redirect") {
-            self.useless(node, &["rewrite", "mirror", "timeout"], "redirect");
+            self.unsent(node, "`redirect`");
             let (to, status) = match redirect.scalar() {
                 Some(_) => (value(redirect, lexical::redirect_target), None),
                 None => (
@@ -112,8 +113,16 @@ impl Reader<'_> {
             return Some(RouteAction::Redirect { to: to?, status });
         }
         let respond = field(node, "respond")?;
-        self.useless(node, &["rewrite", "mirror", "timeout"], "respond");
+        self.unsent(node, "`respond`");
         self.answer(respond).map(RouteAction::Respond)
+    }
+
+    /// Reports what is for a request that goes to a service, where none does.
+    fn unsent(&mut self, node: &Node, beside: &str) {
+        self.useless(node, &["rewrite", "mirror", "timeout"], beside);
+        if let Some(headers) = field(node, "headers") {
+            self.useless(headers, &["request"], beside);
+        }
     }
 
     /// One service, or several with their shares.
@@ -196,7 +205,7 @@ impl Reader<'_> {
             span: node.span,
             credentials,
             methods: field(node, "methods").map(|_| list(node, "methods", lexical::method)),
-            headers: list(node, "headers", lexical::field_name),
+            headers: list(node, "headers", lexical::edge_field_name),
             expose: list(node, "expose", lexical::field_name),
             max_age: scalar(node, "max_age", lexical::duration),
             origins,

@@ -1,7 +1,7 @@
 //! Several trees into one. What a file said keeps the place of that file.
 
 use crate::code::Code;
-use crate::finding::{Finding, excerpt};
+use crate::finding::{Finding, did_you_mean, excerpt};
 use crate::grammar::{Fields, Shape};
 use crate::yaml::{Entry, Kind, Node, Scalar, Text};
 
@@ -20,29 +20,46 @@ pub(super) fn team(main: &mut Node, team: Node, findings: &mut Vec<Finding>) {
 
 /// Merges an overlay: map into map, null removes, everything else is replaced. A short form under a map is the long form
 /// that it stands for.
-pub(super) fn overlay(base: &mut Node, over: Node, shape: Option<&Shape>) {
+///
+/// A name that is to be removed and is not there, such as that of a service, is a warning: a slip of the pen would leave
+/// in force what is meant to be gone.
+pub(super) fn overlay(base: &mut Node, over: Node, shape: Option<&Shape>, findings: &mut Vec<Finding>) {
     if let (Kind::Map(_), Some(key)) = (&over.kind, shape.and_then(short)) {
         lengthen(base, key);
     }
     match (&mut base.kind, over.kind) {
         (Kind::Map(base), Kind::Map(over)) => {
-            over.into_iter().for_each(|entry| overlay_entry(base, entry, shape));
+            over.into_iter().for_each(|entry| overlay_entry(base, entry, shape, findings));
         }
         (_, kind) => *base = Node { span: over.span, kind },
     }
 }
 
-fn overlay_entry(base: &mut Vec<Entry>, entry: Entry, shape: Option<&Shape>) {
+fn overlay_entry(base: &mut Vec<Entry>, entry: Entry, shape: Option<&Shape>, findings: &mut Vec<Finding>) {
     let found = base.iter().position(|known| known.key.scalar.text == entry.key.scalar.text);
     let below = shape.and_then(|shape| shape.below(&entry.key.scalar.text));
     match found {
         Some(at) if entry.value.is_null() => drop(base.remove(at)),
         Some(at) if matches!(entry.value.kind, Kind::Map(_)) => {
-            overlay(&mut base[at].value, entry.value, below);
+            overlay(&mut base[at].value, entry.value, below, findings);
         }
         Some(at) => base[at] = entry,
-        None if entry.value.is_null() => {}
+        None if entry.value.is_null() => {
+            if let Some(Fields::Entries(_)) = shape.and_then(|shape| shape.map) {
+                findings.push(removes_nothing(&entry.key, base));
+            }
+        }
         None => base.push(without_nulls(entry)),
+    }
+}
+
+fn removes_nothing(key: &Text, base: &[Entry]) -> Finding {
+    let name = &key.scalar.text;
+    let message = format!("`{}` is removed here, and is not there", excerpt(name));
+    let finding = Finding::warning(Code::NotReachable, key.span, message);
+    match did_you_mean(name, base.iter().map(|entry| entry.key.scalar.text.as_str())) {
+        Some(near) => finding.remedy(format!("did you mean `{near}`?")),
+        None => finding.remedy("remove the line, or correct the name"),
     }
 }
 

@@ -14,6 +14,9 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Files for Folder {
     fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, FileError> {
+        if self.is_folder(path) {
+            return Err(FileError::Other("it is not a file".to_owned()));
+        }
         let mut bytes = fs::read(self.0.join(path)).map_err(|_| FileError::Missing)?;
         bytes.truncate(bytes_max);
         Ok(bytes)

@@ -47,9 +47,9 @@ pub(crate) fn fill(text: &str, pattern: &PathPattern, path: &str) -> String {
             Some((Some(value), after)) => {
                 // A value that was filled in has no `?`: in a canonical path it is encoded.
                 if out.contains('?') {
-                    push_query_value(value, &mut out)
+                    push_query_value(value, &mut out);
                 } else {
-                    out.push_str(value)
+                    out.push_str(value);
                 }
                 rest = after;
             }
