@@ -294,7 +294,7 @@ static SERVICE_KEYS: Object = Object {
         .example("\"cargo build --release\""),
         key("url", Shape::scalar(&URL), "Where the service runs, if not here: it is not started and has no sidecar.")
             .example("https://users.internal"),
-        key("port", Shape::scalar(&PORT), "Port that the service listens on; given to it as `PORT`.")
+        key("port", Shape::scalar(&PORT), "Port that the service listens on; given to it as `PORT`. With `replicas`, that of the first copy: each of the others gets a free one.")
             .default("a free port")
             .example("7001"),
         key("protocol", Shape::scalar(&PROTOCOL), "What the service speaks.")
@@ -313,7 +313,7 @@ static SERVICE_KEYS: Object = Object {
         )
         .default("nothing is called")
         .example("[catalog, \"inventory GET /stock/{sku}\"]"),
-        key("replicas", Shape::scalar(&REPLICAS), "Copies.").default("1").example("2"),
+        key("replicas", Shape::scalar(&REPLICAS), "Copies; `0` for none, and nobody waits for it.").default("1").example("2"),
         key(
             "env",
             Shape::entries(&Entries { key: &VARIABLE, value: Shape::scalar(&VALUE) }),

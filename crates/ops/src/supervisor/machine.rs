@@ -47,8 +47,11 @@ pub enum Kind {
 pub enum Need {
     /// Some unit of this group is up, at every start; and one stays until this one is gone.
     Always(String),
-    /// Some unit of this group is up, at the first start. When the whole system stops, its units stay until this one is gone.
+    /// Some unit of this group is up, at the first start, unless the group has nobody who is to come. When the whole system
+    /// stops, its units stay until this one is gone.
     First(String),
+    /// This build succeeded, at the first start.
+    Built(UnitId),
     /// This unit is gone: it holds what this one wants.
     Gone(UnitId),
 }
@@ -204,13 +207,6 @@ impl Machine {
         };
         self.units.insert(id, unit);
         id
-    }
-
-    /// Puts a unit into one more group, whose name may be made of its id.
-    pub fn join(&mut self, id: UnitId, group: String) {
-        if let Some(unit) = self.units.get_mut(&id) {
-            unit.spec.groups.push(group);
-        }
     }
 
     /// Makes a unit wait for the end of another that holds what it wants.
@@ -483,7 +479,7 @@ impl Machine {
         match need {
             Need::Always(group) => unit.is_of(group) && !self.serves_beside(id, group),
             Need::First(group) => self.stopping && unit.is_of(group),
-            Need::Gone(_) => false,
+            Need::Built(_) | Need::Gone(_) => false,
         }
     }
 
@@ -494,9 +490,11 @@ impl Machine {
 
     fn met(&self, unit: &Unit, need: &Need) -> bool {
         let serves = |group: &str| self.units.values().any(|other| other.is_of(group) && other.serves());
+        let comes = |group: &str| self.units.values().any(|other| other.is_of(group) && !other.leaving);
         match need {
             Need::Always(group) => serves(group),
-            Need::First(group) => unit.was_up || serves(group),
+            Need::First(group) => unit.was_up || serves(group) || !comes(group),
+            Need::Built(build) => unit.was_up || self.units.get(build).is_some_and(Unit::serves),
             Need::Gone(id) => !self.units.contains_key(id),
         }
     }

@@ -154,7 +154,7 @@ impl<W: Write> Supervisor<W> {
 
     fn waiting_for(&self, unit: UnitId) -> String {
         let services = self.machine.missing(unit).into_iter().filter_map(|need| match need {
-            Need::First(group) if group.starts_with("build ") => Some("its build".to_owned()),
+            Need::Built(_) => Some("its build".to_owned()),
             Need::First(group) => Some(group),
             Need::Always(_) | Need::Gone(_) => None,
         });

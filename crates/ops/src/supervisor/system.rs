@@ -586,7 +586,7 @@ impl System {
         let mut needs = vec![Need::Always(sidecar_group(&instance.name))];
         let known = launch.after.iter().filter(|callee| here.contains(callee.as_str()));
         needs.extend(known.map(|callee| Need::First(callee.clone())));
-        needs.extend(self.build_for(machine, launch).map(|build| Need::First(build_group(build))));
+        needs.extend(self.build_for(machine, launch).map(Need::Built));
         Some(self.add(machine, What::Service(Arc::clone(instance)), needs, replaces))
     }
 
@@ -624,9 +624,6 @@ impl System {
         let spec =
             UnitSpec { kind, groups, needs, replaces, start_limit, retire_limit: RETIRE_LIMIT, stop_limit };
         let unit = machine.add(spec);
-        if matches!(what, What::Build(_)) {
-            machine.join(unit, build_group(unit));
-        }
         self.what.insert(unit, what);
         unit
     }
@@ -634,10 +631,6 @@ impl System {
 
 fn sidecar_group(instance: &str) -> String {
     format!("sidecar of {instance}")
-}
-
-fn build_group(unit: UnitId) -> String {
-    format!("build {}", unit.0)
 }
 
 fn key(launch: &LaunchService) -> (String, String) {

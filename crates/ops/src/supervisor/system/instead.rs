@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::members::{Again, Member, Port};
-use super::{Change, Instance, SERVICE_START_LIMIT, System, SystemError, What, build_group, differs};
+use super::{Change, Instance, SERVICE_START_LIMIT, System, SystemError, What, differs};
 use crate::supervisor::machine::{Event, Machine, Need, State, UnitId};
 
 /// Who is started in the place of one that served has so many times what that one took to be well, since callers have nobody
@@ -103,7 +103,7 @@ impl System {
     pub fn build_failed(&mut self, machine: &Machine, unit: UnitId, change: &mut Change) -> Vec<UnitId> {
         self.builds.retain(|(_, build)| *build != unit);
         change.events.push(Event::Leave(unit));
-        let need = Need::First(build_group(unit));
+        let need = Need::Built(unit);
         let services = self.what.iter().filter(|(_, what)| matches!(what, What::Service(_)));
         let services = services.map(|(service, _)| *service);
         services.filter(|service| machine.missing(*service).contains(&need)).collect()

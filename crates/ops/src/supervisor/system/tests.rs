@@ -184,6 +184,26 @@ fn control_is_first_callees_are_before_callers_and_the_edge_is_last() {
 }
 
 #[test]
+fn nobody_waits_for_a_service_without_copies_or_one_that_is_removed_meanwhile() {
+    let text = |stock: &str| {
+        format!(
+            "  users: {{ run: users }}\n  stock: {{ {stock} }}\n  orders: {{ run: orders, calls: [ stock ] }}\n"
+        )
+    };
+    let world = World::up(&text("run: stock, replicas: 0"), &[]);
+    assert!(world.machine.settled(), "{:?}", world.started);
+    assert_eq!(world.there(), ["orders-1", "orders-1/sidecar", "users-1", "users-1/sidecar"]);
+    for instead in ["  users: { run: users }\n  orders: { run: orders }\n", &text("run: broken, replicas: 0")]
+    {
+        let mut world = World::up(&text("run: broken"), &[]);
+        assert!(!world.started.contains(&"gateway".to_owned()), "{:?}", world.started);
+        world.apply(instead);
+        assert!(world.machine.settled(), "{:?}", world.started);
+        assert_eq!(world.started.last().map(String::as_str), Some("gateway"));
+    }
+}
+
+#[test]
 fn the_same_plans_change_nothing_and_neither_does_what_only_control_minds() {
     let mut world = World::up(TWO, &[]);
     world.apply(TWO);
