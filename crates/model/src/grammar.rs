@@ -122,8 +122,12 @@ pub enum Json {
     Words(&'static [&'static str]),
     /// A whole number, both bounds included.
     Integer(u64, u64),
+    /// One of these whole numbers.
+    Numbers(&'static [u64]),
     /// `true` or `false`.
     Boolean,
+    /// `true` alone.
+    True,
     /// Text, number or boolean, taken as text.
     Anything,
 }

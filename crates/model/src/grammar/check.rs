@@ -209,7 +209,7 @@ fn not_of_form(text: &Text, form: &Form, key: Option<&str>, mistake: Mistake) ->
 fn wrong_type(scalar: &Scalar, form: &Form) -> Option<(String, String)> {
     let value = excerpt(&scalar.text);
     match form.json {
-        Json::Integer(..) | Json::Boolean if !scalar.plain => {
+        Json::Integer(..) | Json::Numbers(_) | Json::Boolean | Json::True if !scalar.plain => {
             Some((format!("`\"{value}\"` is text"), format!("write it without quotes: `{value}`")))
         }
         Json::Anything if scalar.is_null() => {

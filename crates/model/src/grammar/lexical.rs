@@ -717,6 +717,13 @@ pub fn origin(text: &str) -> Read<String> {
     let Some((scheme, authority)) = text.split_once("://") else {
         return wrong(Code::BadUrl, format!("an origin has a scheme: write `https://{}`", excerpt(text)));
     };
+    let of_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(of_scheme) {
+        return wrong(
+            Code::BadUrl,
+            format!("`{}` is not a scheme: write for example `https`", excerpt(scheme)),
+        );
+    }
     if authority.contains(['/', '?', '#']) {
         let host = authority.split(['/', '?', '#']).next().unwrap_or("");
         return wrong(

@@ -89,12 +89,14 @@ fn form_schema(form: &Form) -> Value {
         Json::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
         Json::Words(words) => json!({ "type": "string", "enum": words }),
         Json::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Json::Numbers(numbers) => json!({ "type": "integer", "enum": numbers }),
         Json::Boolean => json!({ "type": "boolean" }),
+        Json::True => json!({ "const": true }),
         Json::Anything => json!({ "type": ["string", "number", "boolean"] }),
     };
     let example = match form.json {
-        Json::Integer(..) => form.example.parse::<u64>().map_or(Value::Null, Value::from),
-        Json::Boolean => json!(true),
+        Json::Integer(..) | Json::Numbers(_) => form.example.parse::<u64>().map_or(Value::Null, Value::from),
+        Json::Boolean | Json::True => json!(true),
         _ => json!(form.example),
     };
     schema["examples"] = json!([example]);

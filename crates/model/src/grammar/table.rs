@@ -22,9 +22,11 @@ macro_rules! form {
 }
 
 const NAME_PATTERN: &str = "^[a-z][a-z0-9-]{0,62}$";
-const DURATION_PATTERN: &str = "^[0-9]+(us|ms|s|m|h|d)$";
-const PERCENT_PATTERN: &str = "^[0-9]+(\\.[0-9]{1,4})?%$";
-const ENDPOINT_PATTERN: &str = "^[a-z][a-z0-9-]*( .+)?$";
+const DURATION_PATTERN: &str = "^0*[1-9][0-9]*(us|ms|s|m|h|d)$";
+const PERCENT_PATTERN: &str = "^0*(100(\\.0{1,4})?|[0-9]{1,2}(\\.[0-9]{1,4})?)%$";
+const ENDPOINT_PATTERN: &str = "^[a-z][a-z0-9-]*( +([A-Z-]+ +/.*|[A-Za-z_*].*/.+))?$";
+const PLAIN_PATH_PATTERN: &str = "^/[^?#{}*\\s]*$";
+const HOST_PORT_PATTERN: &str = "^(\\[[0-9A-Fa-f:.]+\\]|[^:/@*\\[\\] ]+):[1-9][0-9]{0,4}$";
 
 form!(NAME, "a name", "orders", l::name, Json::Pattern(NAME_PATTERN));
 form!(CONTEXT, "the name of a context", "sales", l::context_name, Json::Pattern(NAME_PATTERN));
@@ -45,15 +47,21 @@ form!(
     Json::Pattern("^[0-9]+(us|ms|s|m|h|d)\\.\\.[0-9]+(us|ms|s|m|h|d)$")
 );
 form!(SHARE, "a share", "5%", l::percent, Json::Pattern(PERCENT_PATTERN));
-form!(RATE, "a rate", "10/s", l::rate, Json::Pattern("^[0-9]+/(s|m|h|d)$"));
+form!(RATE, "a rate", "10/s", l::rate, Json::Pattern("^0*[1-9][0-9]*/(s|m|h|d)$"));
 form!(ATTEMPTS, "a number of attempts", "2", |t| l::integer(t, 0, 10), Json::Integer(0, 10));
 form!(FAILURES, "a number of failures", "7", |t| l::integer(t, 1, 1_000), Json::Integer(1, 1_000));
 form!(REQUESTS, "a number of requests", "1024", |t| l::integer(t, 1, 1_000_000), Json::Integer(1, 1_000_000));
 form!(QUEUED, "a number of requests", "1024", |t| l::integer(t, 0, 1_000_000), Json::Integer(0, 1_000_000));
 form!(PROTOCOL, "a protocol", "grpc", l::protocol, Json::Words(&["http", "grpc", "tcp"]));
-form!(URL, "a URL", "http://orders.internal:8080", l::service_url, Json::Pattern("^(http|https|tcp)://"));
-form!(HOST_PORT, "a host with a port", "api.stripe.com:443", l::host_port, Json::Pattern(":[0-9]+$"));
-form!(ADDRESS, "an address", "127.0.0.1:8080", l::host_port, Json::Pattern(":[0-9]+$"));
+form!(
+    URL,
+    "a URL",
+    "http://orders.internal:8080",
+    l::service_url,
+    Json::Pattern("^(https?://[^/@?#]+(/[^?#]*)?|tcp://[^/@?#]+:[0-9]+/?)$")
+);
+form!(HOST_PORT, "a host with a port", "api.stripe.com:443", l::host_port, Json::Pattern(HOST_PORT_PATTERN));
+form!(ADDRESS, "an address", "127.0.0.1:8080", l::host_port, Json::Pattern(HOST_PORT_PATTERN));
 form!(NETWORK, "a network", "10.0.0.0/8", l::network, Json::Pattern("/[0-9]+$"));
 form!(
     CALLEE,
@@ -62,7 +70,13 @@ form!(
     l::callee,
     Json::Pattern(ENDPOINT_PATTERN)
 );
-form!(ROUTE, "a method and a path", "GET /orders/{id}", l::route_key, Json::Pattern("^[A-Z-]+ [^ ]*/"));
+form!(
+    ROUTE,
+    "a method and a path",
+    "GET /orders/{id}",
+    l::route_key,
+    Json::Pattern("^[A-Z-]+ +[^ /?]*/[^ ?#]* *$")
+);
 form!(RELATION, "two contexts", "catalog > sales", l::relation, Json::Pattern(">"));
 form!(
     RELATION_PATTERN,
@@ -88,15 +102,27 @@ form!(
     Json::Pattern("^[A-Za-z_][A-Za-z0-9_]*$")
 );
 form!(VALUE, "text", "${DATABASE_URL}", l::free_text, Json::Anything, Variables::Filled);
-form!(HEALTH, "a health probe", "/healthz", l::health, Json::Pattern("^(/.*|grpc|tcp)$"));
-form!(HTTP_PATH, "a path", "/healthz", l::http_path, Json::Pattern("^/"));
-form!(REWRITE, "a path", "/v2/orders", l::rewrite, Json::Pattern("^/"));
-form!(TRUE, "`true`", "true", l::only_true, Json::Boolean);
+form!(HEALTH, "a health probe", "/healthz", l::health, Json::Pattern("^(/[^?#{}*\\s]*|grpc|tcp)$"));
+form!(HTTP_PATH, "a path", "/healthz", l::http_path, Json::Pattern(PLAIN_PATH_PATTERN));
+form!(REWRITE, "a path", "/v2/orders", l::rewrite, Json::Pattern(PLAIN_PATH_PATTERN));
+form!(TRUE, "`true`", "true", l::only_true, Json::True);
 form!(BOOLEAN, "a boolean", "true", l::boolean, Json::Boolean);
 form!(AUTH, "a way to authenticate", "none", l::auth, Json::Words(&["none"]));
 form!(TLS, "a way to get certificates", "auto", l::tls, Json::Words(&["auto"]));
-form!(REDIRECT, "a path or URL", "/new", l::redirect_target, Json::Pattern("^(/|https?://)"));
-form!(REDIRECT_STATUS, "the status of a redirect", "308", l::redirect_status, Json::Integer(301, 308));
+form!(
+    REDIRECT,
+    "a path or URL",
+    "/new",
+    l::redirect_target,
+    Json::Pattern("^(/([^/\\s].*)?|https?://[^/?#\\s].*)$")
+);
+form!(
+    REDIRECT_STATUS,
+    "the status of a redirect",
+    "308",
+    l::redirect_status,
+    Json::Numbers(&[301, 302, 303, 307, 308])
+);
 form!(STATUS, "a status", "503", l::status, Json::Integer(200, 599));
 form!(FALLBACK, "a status", "503", l::fallback, Json::Integer(200, 599));
 form!(
@@ -129,14 +155,14 @@ form!(
     "an origin",
     "https://shop.example",
     l::origin,
-    Json::Pattern("^(\\*|[A-Za-z][A-Za-z0-9+.-]*://.+)$")
+    Json::Pattern("^(\\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#*]+)$")
 );
 form!(
     MIRROR,
     "a service with a share",
     "orders-next 10%",
     l::mirror,
-    Json::Pattern("^[a-z][a-z0-9-]*( [0-9.]+%)?$")
+    Json::Pattern("^[a-z][a-z0-9-]*( +0*(100(\\.0{1,4})?|[0-9]{1,2}(\\.[0-9]{1,4})?)%)?$")
 );
 form!(NO_RETRY, "`none`", "none", l::no_retry, Json::Words(&["none"]));
 form!(BALANCE, "a way to balance", "least_loaded", l::balance, Json::Words(&["least_loaded", "round_robin"]));
@@ -160,7 +186,13 @@ form!(
     Variables::Filled
 );
 form!(OVER, "an OTLP transport", "grpc", l::traces_over, Json::Words(&["grpc", "http"]));
-form!(ACCESS_LOG, "`off`, `full` or a share", "1%", l::access_log, Json::Pattern("^(off|full|[0-9.]+%)$"));
+form!(
+    ACCESS_LOG,
+    "`off`, `full` or a share",
+    "1%",
+    l::access_log,
+    Json::Pattern("^(off|full|0*(100(\\.0{1,4})?|[0-9]{1,2}(\\.[0-9]{1,4})?)%)$")
+);
 
 /// A key; what differs from this is set behind it.
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use regex_automata::nfa::thompson::pikevm::PikeVM;
+
 use super::*;
 use crate::finding::FileId;
 use crate::yaml;
@@ -54,6 +56,181 @@ fn every_form_takes_its_own_example() {
         }
     }
     objects().iter().flat_map(|object| object.keys).for_each(|key| visit(&key.shape));
+}
+
+/// Every form with a pattern, keys of maps too.
+fn patterns() -> Vec<(&'static Form, &'static str)> {
+    fn visit(shape: &Shape, found: &mut Vec<(&'static Form, &'static str)>) {
+        let key =
+            shape.map.and_then(|map| if let Fields::Entries(entries) = map { Some(entries) } else { None });
+        for form in shape.scalar.into_iter().chain(key.map(|entries| entries.key)) {
+            if let Json::Pattern(pattern) = form.json {
+                found.push((form, pattern));
+            }
+        }
+        shape.list.into_iter().for_each(|item| visit(item, found));
+        key.into_iter().for_each(|entries| visit(&entries.value, found));
+    }
+    let mut found = Vec::new();
+    objects().iter().flat_map(|object| object.keys).for_each(|key| visit(&key.shape, &mut found));
+    found
+}
+
+fn fits(pattern: &str, text: &str) -> bool {
+    let pattern = PikeVM::new(pattern).unwrap();
+    pattern.is_match(&mut pattern.create_cache(), text)
+}
+
+/// An editor that marks what `weft check` takes is worse than one that marks nothing.
+#[test]
+fn no_pattern_of_the_schema_refuses_what_is_read() {
+    let forms = patterns();
+    let mut texts: Vec<&str> = forms.iter().map(|(form, _)| form.example).collect();
+    texts.extend([
+        "a",
+        "a-1",
+        "0s",
+        "1us",
+        "007ms",
+        "36500d",
+        "1.5s",
+        "0%",
+        "00.5%",
+        "100%",
+        "100.0000%",
+        "100.0001%",
+        "99.9999%",
+        "1/d",
+        "none",
+        "off",
+        "full",
+        "address",
+        "cookie sid",
+        "header  X-User",
+        "/",
+        "//",
+        "/a b",
+        "/\u{fc}",
+        "/a/{b}",
+        "/a/*",
+        "/a/**",
+        "http://h",
+        "https://h:1/a/b@c",
+        "http://[::1]:80/",
+        "tcp://h:1",
+        "tcp://h:1/",
+        "http://u@h",
+        "http://h?q",
+        "HTTP://H",
+        "h:1",
+        "[::1]:80",
+        "1.2.3.4:65535",
+        "h:065",
+        "h:0",
+        ":80",
+        "*.h:1",
+        "HOST:1",
+        "::/0",
+        "10.0.0.0/8",
+        "10.0.0.0",
+        "a GET /b",
+        "a  GET  /b/{c}",
+        "a ANY /**",
+        "a M-SEARCH /b",
+        "a p.S/M",
+        "a p.S/*",
+        "a S/M",
+        "a GET",
+        "a /b",
+        "a p.S",
+        "a GET /b?c={d}",
+        "GET /",
+        "GET  /a",
+        "GET /a ",
+        "ANY *.h.test/a/**",
+        "GET [::1]/a",
+        "GET H.test/a",
+        "get /a",
+        "GET|PUT /a",
+        "M-SEARCH /a",
+        "GET /\u{fc}",
+        "GET /a?b",
+        "a > b",
+        "a>b",
+        "a > any",
+        "A_1",
+        "_",
+        "1A",
+        "x_y",
+        "x-y",
+        "*",
+        "X.Y",
+        "a 5%",
+        "a  0.5%",
+        "a 101%",
+        "a %",
+        "https://h",
+        "HTTPS://H:8443",
+        "https://h/",
+        "https://*.h",
+        "ftp://h",
+        "/new",
+        "/new/{id}?a=b#c",
+        "//h",
+        "/a//b",
+        "https://h",
+        "http://{a}.h:{b}/c",
+        "https:///c",
+        "otlp http://h:1",
+        "otlp  https://h/v1",
+        "otlp h",
+        "..",
+        "a b c",
+        "",
+        "100-continue",
+    ]);
+    let mut wrong = Vec::new();
+    for (form, pattern) in &forms {
+        let refused = texts.iter().filter(|text| (form.read)(text).is_ok() && !fits(pattern, text));
+        wrong.extend(refused.map(|text| format!("{form:?}: `{text}` is read, and is no `{pattern}`")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn patterns_of_the_schema_refuse_common_slips() {
+    let forms = patterns();
+    for (what, slip) in [
+        ("a duration", "0s"),
+        ("a duration", "10"),
+        ("a share", "101%"),
+        ("a share", "5"),
+        ("a rate", "0/s"),
+        ("a URL", "http://user:secret@h"),
+        ("a URL", "http://h/?a=1"),
+        ("a URL", "tcp://h"),
+        ("an address", ":80"),
+        ("an address", "127.0.0.1:0"),
+        ("a host with a port", "https://h:443"),
+        ("a host with a port", "*.h:443"),
+        ("a path", "/a?b"),
+        ("a health probe", "/a b"),
+        ("a service or one of its endpoints", "b GET"),
+        ("a service or one of its endpoints", "b /x"),
+        ("a method and a path", "GET|POST /a"),
+        ("a method and a path", "GET /a?b=c"),
+        ("an origin", "https://h/"),
+        ("an origin", "https://*.h"),
+        ("a path or URL", "//h"),
+        ("a path or URL", "https:///h"),
+        ("a service with a share", "a 101%"),
+        ("`off`, `full` or a share", "150%"),
+        ("the name of a header of a request", "x_user"),
+    ] {
+        let mut named = forms.iter().filter(|(form, _)| form.what == what).peekable();
+        assert!(named.peek().is_some(), "{what}");
+        assert!(named.all(|(_, pattern)| !fits(pattern, slip)), "{what}: `{slip}`");
+    }
 }
 
 #[test]
