@@ -264,7 +264,7 @@ async fn local(worker: &Rc<Worker>, entry: Entry, socket: TcpStream, peer: Socke
         && let Some(callee) = active.callees.iter().find(|callee| *callee.plan.name == **name)
         && callee.plan.protocol == Protocol::Tcp
     {
-        return Box::pin(tcp::outbound(worker, callee, Stream::from(socket))).await;
+        return Box::pin(tcp::outbound(worker, &active, callee, Stream::from(socket))).await;
     }
     plain(worker, &conn, socket).await;
 }

@@ -105,6 +105,14 @@ impl Sums {
     }
 }
 
+/// Who talks raw TCP to whom, seen from one of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TcpEdge {
+    pub(crate) side: Side,
+    pub(crate) source: NameId,
+    pub(crate) destination: NameId,
+}
+
 /// A plain counter or gauge beside the series of exchanges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Meter {
@@ -124,10 +132,14 @@ pub(crate) enum Meter {
     Rejected(&'static str),
     /// Connections made to an upstream.
     Connected(NameId),
+    /// Connections of raw TCP that were joined with the callee.
+    TcpOpened(TcpEdge),
+    /// Those of them that are over.
+    TcpClosed(TcpEdge),
     /// Bytes of raw TCP, received from downstream.
-    TcpReceived(NameId),
+    TcpReceived(TcpEdge),
     /// Bytes of raw TCP, sent to downstream.
-    TcpSent(NameId),
+    TcpSent(TcpEdge),
     /// Spans that were dropped because the exporter did not keep up.
     SpansDropped,
 }
@@ -241,6 +253,34 @@ impl Stats {
         Report { families: out.families.into_values().collect() }
     }
 }
+
+/// How a counter of raw TCP is told.
+struct TcpCounter {
+    name: &'static str,
+    istio_name: &'static str,
+    help: &'static str,
+}
+
+const TCP_OPENED: TcpCounter = TcpCounter {
+    name: "weft_tcp_connections_opened",
+    istio_name: "istio_tcp_connections_opened",
+    help: "Connections of raw TCP that were joined with the callee.",
+};
+const TCP_CLOSED: TcpCounter = TcpCounter {
+    name: "weft_tcp_connections_closed",
+    istio_name: "istio_tcp_connections_closed",
+    help: "Joined connections of raw TCP that are over.",
+};
+const TCP_RECEIVED: TcpCounter = TcpCounter {
+    name: "weft_tcp_received_bytes",
+    istio_name: "istio_tcp_received_bytes",
+    help: "Raw TCP bytes from the caller, counted as they pass.",
+};
+const TCP_SENT: TcpCounter = TcpCounter {
+    name: "weft_tcp_sent_bytes",
+    istio_name: "istio_tcp_sent_bytes",
+    help: "Raw TCP bytes to the caller, counted as they pass.",
+};
 
 #[derive(Default)]
 struct Families {
@@ -418,23 +458,34 @@ impl Families {
             Meter::Connected(to) => {
                 counter("weft_upstream_connections", "Connections made.", &[("upstream", &names.get(to))]);
             }
-            Meter::TcpReceived(to) => {
-                counter(
-                    "weft_tcp_received_bytes",
-                    "Raw TCP bytes from downstream.",
-                    &[("upstream", &names.get(to))],
-                );
-            }
-            Meter::TcpSent(to) => {
-                counter(
-                    "weft_tcp_sent_bytes",
-                    "Raw TCP bytes to downstream.",
-                    &[("upstream", &names.get(to))],
-                );
-            }
+            Meter::TcpOpened(edge) => self.tcp(&TCP_OPENED, edge, value, names),
+            Meter::TcpClosed(edge) => self.tcp(&TCP_CLOSED, edge, value, names),
+            Meter::TcpReceived(edge) => self.tcp(&TCP_RECEIVED, edge, value, names),
+            Meter::TcpSent(edge) => self.tcp(&TCP_SENT, edge, value, names),
             Meter::SpansDropped => {
                 counter("weft_spans_dropped", "Spans that the exporter could not take.", &[]);
             }
+        }
+    }
+
+    /// A counter of raw TCP, by our name and by that of existing mesh dashboards.
+    fn tcp(&mut self, counter: &TcpCounter, edge: TcpEdge, value: f64, names: &Names) {
+        let (source, destination) = (names.get(edge.source), names.get(edge.destination));
+        let (side, reporter) = match edge.side {
+            Side::Server => ("server", "destination"),
+            Side::Client => ("client", "source"),
+        };
+        let labels = [("weft_source", &*source), ("weft_destination", &*destination), ("side", side)];
+        self.sample(counter.name, counter.help, Kind::Counter, &labels, value);
+        if self.istio_names {
+            let labels = [
+                ("reporter", reporter),
+                ("source_workload", &*source),
+                ("destination_workload", &*destination),
+                ("destination_service_name", &*destination),
+                ("request_protocol", "tcp"),
+            ];
+            self.sample(counter.istio_name, counter.help, Kind::Counter, &labels, value);
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream, 
     };
     if let Some((upstream, ahead)) = server.exchanges().await {
         let Server { stream, buf, .. } = server;
-        Box::pin(tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead)).await;
+        Box::pin(tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead, None)).await;
     }
 }
 

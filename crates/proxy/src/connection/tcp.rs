@@ -10,28 +10,31 @@ use weft_model::plan::Protocol;
 
 use crate::buffer::Buffer;
 use crate::connection::Conn;
-use crate::metrics::Meter;
+use crate::metrics::{Meter, Side, TcpEdge};
 use crate::resilience::breaker::Verdict;
 use crate::stage::authorize;
 use crate::stream::Stream;
 use crate::upstream::{InFlight, connect};
-use crate::worker::{Callee, CalleeKind, Phase, Worker};
+use crate::worker::{Active, Callee, CalleeKind, Phase, Worker};
 
 /// Nothing passed in either direction for so long. Pools of database connections rest long, so an hour.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Joins two streams until both directions have ended. What each side sent ahead goes first.
+/// Joins two streams until both directions have ended. What each side sent ahead goes first. Bytes are counted as they pass:
+/// connections of databases last for days.
 pub(crate) async fn join(
     worker: &Rc<Worker>,
     down: &Stream,
     down_ahead: &[u8],
     up: &Stream,
     up_ahead: &[u8],
-) -> (u64, u64) {
+    edge: Option<TcpEdge>,
+) {
     let moved = Cell::new(false);
-    let (received, sent) = (Cell::new(0), Cell::new(0));
+    let received = |bytes| tally(worker, edge.map(Meter::TcpReceived), bytes);
+    let sent = |bytes| tally(worker, edge.map(Meter::TcpSent), bytes);
     let mut phase = worker.watch_phase();
     // Of the other side the listener takes care.
     let callee = up.identity();
@@ -56,7 +59,6 @@ pub(crate) async fn join(
         () = worker.until_revoked(callee.as_ref()) => {}
         _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => {}
     }
-    (received.get(), sent.get())
 }
 
 async fn one_way(
@@ -64,10 +66,10 @@ async fn one_way(
     ahead: &[u8],
     to: &Stream,
     moved: &Cell<bool>,
-    count: &Cell<u64>,
+    count: &dyn Fn(usize),
 ) -> io::Result<()> {
     to.write_both(ahead, b"").await?;
-    count.set(ahead.len() as u64);
+    count(ahead.len());
     let mut buf = Buffer::default();
     loop {
         from.readable().await?;
@@ -77,19 +79,19 @@ async fn one_way(
         }
         buf.filled(read);
         moved.set(true);
-        count.set(count.get() + read as u64);
         to.write_both(buf.bytes(), b"").await?;
+        count(read);
         buf.consume(read);
         buf.release();
     }
 }
 
 /// Serves a connection of the local service toward a `tcp` callee.
-pub(crate) async fn outbound(worker: &Rc<Worker>, callee: &Rc<Callee>, down: Stream) {
+pub(crate) async fn outbound(worker: &Rc<Worker>, active: &Active, callee: &Rc<Callee>, down: Stream) {
     match open(worker, callee).await {
         Ok((up, _flight)) => {
-            let (received, sent) = join(worker, &down, b"", &up, b"").await;
-            count(worker, callee, received, sent);
+            let (source, destination) = (active.compiled.me, callee.upstream.id);
+            counted(worker, TcpEdge { side: Side::Client, source, destination }, &down, &up).await;
         }
         Err(code) => refuse(worker, code, &callee.plan.name),
     }
@@ -113,8 +115,8 @@ pub(crate) async fn inbound(worker: &Rc<Worker>, conn: &Rc<Conn>, down: Stream) 
     }
     match open(worker, local).await {
         Ok((up, _flight)) => {
-            let (received, sent) = join(worker, &down, b"", &up, b"").await;
-            count(worker, local, received, sent);
+            let (source, destination) = (worker.names().intern(caller), active.compiled.me);
+            counted(worker, TcpEdge { side: Side::Server, source, destination }, &down, &up).await;
         }
         Err(code) => refuse(worker, code, &plan.service),
     }
@@ -149,11 +151,16 @@ async fn open(worker: &Rc<Worker>, callee: &Rc<Callee>) -> Result<(Stream, InFli
     Err(failed)
 }
 
-fn count(worker: &Worker, callee: &Callee, received: u64, sent: u64) {
-    let mut stats = worker.stats.borrow_mut();
-    let whole = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    stats.add(Meter::TcpReceived(callee.upstream.id), whole(received));
-    stats.add(Meter::TcpSent(callee.upstream.id), whole(sent));
+/// Joins two streams as a connection of an edge.
+async fn counted(worker: &Rc<Worker>, edge: TcpEdge, down: &Stream, up: &Stream) {
+    worker.stats.borrow_mut().add(Meter::TcpOpened(edge), 1);
+    join(worker, down, b"", up, b"", Some(edge)).await;
+    worker.stats.borrow_mut().add(Meter::TcpClosed(edge), 1);
+}
+
+fn tally(worker: &Worker, meter: Option<Meter>, bytes: usize) {
+    let Some(meter) = meter else { return };
+    worker.stats.borrow_mut().add(meter, i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
 /// Bytes have no way to say why: the log and the counter do.

@@ -69,6 +69,31 @@ async fn bytes_pass_in_both_directions_and_each_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn bytes_are_counted_for_both_sides_of_an_edge_while_the_connection_is_open() {
+    let mesh = shop(parrot().await).await;
+    let mut client = Wire::to(mesh.toward("api", "db")).await;
+    client.write("select 1").await;
+    assert_eq!(client.bytes(8).await, b"select 1");
+    client.write("select 22").await;
+    assert_eq!(client.bytes(9).await, b"select 22");
+    for (at, side, reporter) in [("api", "client", "source"), ("db", "server", "destination")] {
+        let report = mesh.beside(at).engine.report().await;
+        let count = |family, labels: &[(&str, &str)]| counted(&report, family, labels);
+        let edge = [("weft_source", "api"), ("weft_destination", "db"), ("side", side)];
+        assert!(count("weft_tcp_received_bytes", &edge) >= 17.0, "{at}");
+        // The last bytes may be with the client before they are counted.
+        assert!(count("weft_tcp_sent_bytes", &edge) >= 8.0, "{at}");
+        assert_eq!(count("weft_tcp_connections_opened", &edge), 1.0, "{at}");
+        assert_eq!(count("weft_tcp_connections_closed", &edge), 0.0, "{at}");
+        let edge = [("reporter", reporter), ("source_workload", "api"), ("destination_service_name", "db")];
+        assert!(count("istio_tcp_received_bytes", &edge) >= 17.0, "{at}");
+        assert_eq!(count("istio_tcp_connections_opened", &edge), 1.0, "{at}");
+    }
+    client.finish().await;
+    assert_eq!(client.rest().await, b"bye");
+}
+
+#[tokio::test]
 async fn a_server_that_speaks_first_and_closes_first_is_heard() {
     let port = service(|mut wire| async move {
         wire.write("welcome").await;
