@@ -24,11 +24,13 @@ pub(crate) struct Http2Reader {
 impl Http2Reader {
     pub(crate) fn new(recv: RecvStream, length: BodyLength) -> Self {
         let done = length == BodyLength::None || recv.is_end_stream();
+        let length = if done { BodyLength::None } else { length };
         Http2Reader { recv, length, owed: 0, done, trailers: None }
     }
 
+    /// How long it is from its start, also when it was read: it may be sent again.
     pub(crate) fn length(&self) -> BodyLength {
-        if self.done && self.trailers.is_none() { BodyLength::None } else { self.length }
+        self.length
     }
 
     /// Whether the body was read to its end.

@@ -17,6 +17,7 @@ mod identity;
 mod local;
 mod proxy;
 mod recovery;
+mod replay;
 mod routing;
 mod seen;
 mod stalled;
