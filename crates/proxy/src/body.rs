@@ -382,6 +382,8 @@ pub(crate) struct Progress {
     pub(crate) waits: Cell<bool>,
     /// Set when a part comes.
     pub(crate) moved: Cell<bool>,
+    /// Since when all of it was there; only then the service's time runs.
+    pub(crate) whole_since: Cell<Option<Tick>>,
 }
 
 impl<'a> RequestBody<'a> {
@@ -421,12 +423,17 @@ impl<'a> RequestBody<'a> {
         (self.is_complete() && self.sent.len() as u64 == self.bytes).then(|| self.sent.clone())
     }
 
+    /// When all of it was there, as seen when that is first asked after it was.
+    pub(crate) fn whole_since(&mut self, timer: &Timer) -> Tick {
+        *self.whole_since.get_or_insert_with(|| timer.now())
+    }
+
     /// After the body: completes when the peer is gone, as far as this side can tell.
     ///
     /// `close` and `shutdown(SHUT_WR)` look the same from here: a FIN. Who ends its side within `half_close` after its
     /// request has only said that this was all, as scripts and `nc -N` do; who does so later has given up.
     pub(crate) async fn gone(&mut self, timer: &Timer, half_close: Duration) {
-        let since = *self.whole_since.get_or_insert_with(|| timer.now());
+        let since = self.whole_since(timer);
         let mut ended_its_side = self.reader.gone().await;
         if ended_its_side && timer.now().since(since) < half_close {
             // If it had left all the same, the first that is written to it comes back as a reset.

@@ -221,9 +221,18 @@ impl TimeLimits {
             field(Known::WeftDeadline, parse_weft_deadline)?,
             field(Known::GrpcTimeout, parse_grpc_timeout)?,
         ];
-        let whole = Deadline::earliest(began, [said.whole, travelled[0], travelled[1]]);
-        let head = if whole.is_some() { whole } else { Deadline::earliest(began, [said.head, None, None]) };
-        Ok(TimeLimits { whole, head })
+        let travelled = travelled.into_iter().flatten().min();
+        Ok(TimeLimits::earliest(began, said, travelled, request.conn.entry == Entry::Edge))
+    }
+
+    /// From what the manifest says and what came with the request. In the mesh, how long a caller waits takes the place of the
+    /// default. A client at the edge can only shorten it: else anybody could hold a place there for as long as they like.
+    fn earliest(began: Tick, said: route::TimeLimits, travelled: Option<Duration>, edge: bool) -> Self {
+        let default = said.head.filter(|_| edge || travelled.is_none());
+        TimeLimits {
+            whole: Deadline::earliest(began, [said.whole, travelled, None]),
+            head: Deadline::earliest(began, [said.whole, travelled, default]),
+        }
     }
 }
 
@@ -337,4 +346,37 @@ pub(crate) fn is_before_service(code: Code) -> bool {
             | Code::Draining
             | Code::NotReady
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_at_the_edge_can_only_shorten_what_holds_there() {
+        let s = Duration::from_secs;
+        let default = route::TimeLimits { whole: None, head: Some(s(15)) };
+        let manifest = route::TimeLimits { whole: Some(s(20)), head: None };
+        // said, asked for, at the edge, to the head, to the last byte
+        let table = [
+            (default, None, true, Some(s(15)), None),
+            (default, Some(s(3)), true, Some(s(3)), Some(s(3))),
+            (default, Some(s(60)), true, Some(s(15)), Some(s(60))),
+            (manifest, None, true, Some(s(20)), Some(s(20))),
+            (manifest, Some(s(60)), true, Some(s(20)), Some(s(20))),
+            (default, None, false, Some(s(15)), None),
+            (default, Some(s(60)), false, Some(s(60)), Some(s(60))),
+            (manifest, Some(s(60)), false, Some(s(20)), Some(s(20))),
+        ];
+        let began = Tick::from_ms(7);
+        for (said, asked, edge, head, whole) in table {
+            let limits = TimeLimits::earliest(began, said, asked, edge);
+            let at = |limit: Option<Duration>| limit.map_or(Tick::NEVER, |limit| began + limit);
+            assert_eq!(
+                (limits.head.at(), limits.whole.at()),
+                (at(head), at(whole)),
+                "{asked:?} at the edge: {edge}"
+            );
+        }
+    }
 }

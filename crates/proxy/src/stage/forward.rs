@@ -98,7 +98,7 @@ async fn admitted(
             }
         };
         let mut flight = flight.ok_or_else(|| job.nobody())?;
-        attempts.write_fields(job, request, &limits)?;
+        attempts.write_fields(job, request, now)?;
         record.attempts += 1;
         let mut one = One { job, request, body, responder, record, limits, attempts: &mut attempts };
         match one.run(&mut flight).await {

@@ -35,7 +35,7 @@ pub(crate) enum Method {
     LeastLoaded,
     /// In turn, by weight.
     RoundRobin,
-    /// By the hash in [`Ask::hash`].
+    /// By [`Ask::key`]; as the least loaded where there is none.
     Ring,
 }
 
@@ -119,8 +119,9 @@ pub(crate) struct Changes {
 pub(crate) struct Ask {
     /// This version and no other, by its place in [`Settings::versions`].
     pub version: Option<usize>,
-    /// For [`Method::Ring`]: the hash of the key, see [`hash_key`].
-    pub hash: u64,
+    /// For [`Method::Ring`]: the hash of the key, see [`hash_key`]. Without one nothing binds the request to an endpoint; all of
+    /// those on one endpoint would be more than its share.
+    pub key: Option<u64>,
     /// Not this one if there is another: where the attempt before failed.
     pub avoid: Option<EndpointId>,
 }
@@ -219,10 +220,12 @@ impl Balancer {
         }
         let group = self.choose_group(rng, ask)?;
         let avoid = ask.avoid.filter(|id| self.is_current(*id)).map_or(u32::MAX, |id| id.slot);
-        let slot = match self.settings.method {
-            Method::LeastLoaded => self.groups[group].cheaper_of_two(&self.endpoints, now, rng, avoid),
-            Method::RoundRobin => self.groups[group].next_in_turn(&self.endpoints, avoid),
-            Method::Ring => self.groups[group].on_ring(&self.endpoints, ask.hash, avoid),
+        let slot = match (self.settings.method, ask.key) {
+            (Method::RoundRobin, _) => self.groups[group].next_in_turn(&self.endpoints, avoid),
+            (Method::Ring, Some(key)) => self.groups[group].on_ring(&self.endpoints, key, avoid),
+            (Method::LeastLoaded, _) | (Method::Ring, None) => {
+                self.groups[group].cheaper_of_two(&self.endpoints, now, rng, avoid)
+            }
         }?;
         Some(self.take(slot, false))
     }
@@ -410,7 +413,10 @@ impl Balancer {
 
     fn draw_group(&self, rng: &mut Rng, ask: &Ask) -> GroupIndex {
         // On a ring a key also stays with its version.
-        let drawn = if self.settings.method == Method::Ring { ring::mix(!ask.hash) } else { rng.next_u64() };
+        let drawn = match (self.settings.method, ask.key) {
+            (Method::Ring, Some(key)) => ring::mix(!key),
+            _ => rng.next_u64(),
+        };
         let mut drawn_bp = (((drawn >> 32) * 10_000) >> 32) as u32;
         for (version, (_, share_bp)) in self.settings.versions.iter().enumerate() {
             if drawn_bp < *share_bp {

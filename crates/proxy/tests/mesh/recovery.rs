@@ -149,6 +149,34 @@ async fn a_try_that_was_too_long_is_called_so_whichever_clock_strikes_first() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_try_runs_from_the_end_of_the_request() {
+    // An answer that comes too late by half, and much sooner than twice the limit.
+    let port = service(|mut wire| async move {
+        while wire.request().await.is_some() {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            wire.try_write(ok(&[], b"")).await;
+        }
+    })
+    .await;
+    let settings = "{ per_try_timeout: 400ms, retry: none }";
+    let mesh = mesh(&with(settings)).on("api", port).start().await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    for request in [POST, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let late = client.ask(request).await;
+        assert_eq!((late.status(), late.code().as_str()), (504, "W3010"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn the_limit_of_a_try_is_not_that_of_an_answer_that_has_begun() {
+    let settings = "{ per_try_timeout: 1s, timeout: 10s }";
+    let mesh = mesh(&with(settings)).on("api", echo("good").await).start().await;
+    let answer = Wire::to(mesh.edge_address()).await.get("/").await.text();
+    let told = answer.lines().find_map(|line| line.strip_prefix("weft-deadline: ")).unwrap();
+    assert!((5_000..10_000).contains(&told.parse::<u64>().unwrap()), "{told}");
+}
+
+#[tokio::test]
 async fn only_what_may_be_done_twice_is_tried_twice() {
     let (busy, asked) = counting(BUSY).await;
     let settings = "{ balance: round_robin, breaker: { failures: 1000, success: 0% } }";

@@ -299,7 +299,7 @@ impl World {
             self.tally.failed += 1;
             return self.end(one);
         };
-        let ask = Ask { hash: id.wrapping_mul(0x9e37_79b9_7f4a_7c15), avoid: one.last, version: None };
+        let ask = Ask { key: Some(id.wrapping_mul(0x9e37_79b9_7f4a_7c15)), avoid: one.last, version: None };
         let Some(picked) = self.balancer.pick(self.now, &mut self.rng, &ask) else {
             self.tally.failed += 1;
             return self.end(one);

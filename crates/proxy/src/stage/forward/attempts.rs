@@ -82,7 +82,7 @@ impl Attempts {
         let retries = Retries::new(retry::Rules::from(&plan.resilience), idempotent, incoming);
         Attempts {
             retries,
-            ask: Ask { version, hash: hash_of(&plan.balance, request), avoid: None },
+            ask: Ask { version, key: key_of(&plan.balance, request), avoid: None },
             per_try: plan.resilience.per_try_timeout_ms.map(Duration::from_millis),
             fresh: retries.is_sent_again(),
             in_http2: false,
@@ -149,12 +149,13 @@ impl Attempts {
         if self.progress.spent.get() { Replay::Gone } else { Replay::Possible }
     }
 
-    /// What the next hop learns about time and attempts.
+    /// What the next hop learns about time and attempts. It is told until when the whole may take and not when this try ends: that
+    /// ends the wait for an answer, and an answer that has begun may take longer. A try that is given up is cancelled.
     pub(super) fn write_fields(
         &self,
         job: &Job<'_>,
         request: &mut Request<'_>,
-        limits: &Attempt,
+        now: Tick,
     ) -> Result<(), Ended> {
         let head = &mut *request.head;
         let written = (|| {
@@ -164,7 +165,7 @@ impl Attempts {
                     head.set_known(Known::WeftAttempt, attempt.to_string().as_bytes())?;
                 }
             }
-            if job.limits.whole.is_some() && limits.travels() {
+            if let Some(limits) = job.limits.whole.attempt(now, None).filter(Attempt::travels) {
                 if job.callee.kind != CalleeKind::Url {
                     let ms = limits.weft_deadline_ms();
                     head.set_known(Known::WeftDeadline, itoa::Buffer::new().format(ms).as_bytes())?;
@@ -258,20 +259,22 @@ impl Attempts {
     }
 }
 
-fn hash_of(balance: &Balance, request: &Request<'_>) -> u64 {
-    let Balance::Ring(key) = balance else { return 0 };
-    match key {
-        HashKey::Header(name) => hash_key(request.head.get_name(name).unwrap_or_default()),
-        HashKey::Cookie(name) => hash_key(cookie(request.head, name).unwrap_or_default()),
+/// What the ring is asked with, if the request says it.
+fn key_of(balance: &Balance, request: &Request<'_>) -> Option<u64> {
+    let Balance::Ring(key) = balance else { return None };
+    let value = match key {
+        HashKey::Header(name) => request.head.get_name(name),
+        HashKey::Cookie(name) => cookie(request.head, name),
         HashKey::Address => {
             let said =
                 request.head.get(Known::XForwardedFor).and_then(|list| list.split(|b| *b == b',').next());
-            match said {
-                Some(address) => hash_key(address),
-                None => hash_key(request.conn.peer.ip().to_string().as_bytes()),
+            if said.is_none() {
+                return Some(hash_key(request.conn.peer.ip().to_string().as_bytes()));
             }
+            said
         }
-    }
+    };
+    value.filter(|value| !value.is_empty()).map(hash_key)
 }
 
 fn cookie<'h>(head: &'h Head, name: &str) -> Option<&'h [u8]> {

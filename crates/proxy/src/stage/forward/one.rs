@@ -194,6 +194,7 @@ impl One<'_, '_, '_, '_> {
         let upload = pin!(async {
             match body.send(&mut writer, &progress).await {
                 Ok(()) => {
+                    progress.whole_since.set(Some(body.whole_since(&worker.timer)));
                     body.gone(&worker.timer, worker.limits().half_close).await;
                     UploadEnd::Gone
                 }
@@ -248,10 +249,6 @@ impl One<'_, '_, '_, '_> {
             }
         };
         let ended_by = ended_by(self.job.callee, &mut head);
-        if self.limits.per_try && ended_by == Some(Code::Timeout) {
-            // All the time that it knew of was that of this try: whichever clock strikes first, it is the same end.
-            return Carried::Failed(NoAnswer { outcome: Outcome::TryTimeout, code: Code::TryTimeout });
-        }
         let outcome = outcome_of(&head, ended_by);
         let verdict = match ended_by {
             // The request did nothing there, and what kept it from its service is the instance's failure all the same.
@@ -296,7 +293,7 @@ impl One<'_, '_, '_, '_> {
 }
 
 /// Waits for `first` until the attempt's time is over. A default limit, and that of a try, is the service's time and not the
-/// client's: it begins anew as long as the request still comes.
+/// client's: it begins anew as long as the request still comes, for the last time with its end.
 async fn in_time<T>(
     job: &Job<'_>,
     limits: &Attempt,
@@ -309,7 +306,7 @@ async fn in_time<T>(
     let (mut first, mut ends) = (pin!(first), limits.ends);
     loop {
         let came = timer.limit(ends, first.as_mut()).await;
-        let again = (timer.recent() + span).min(last);
+        let again = (progress.whole_since.get().unwrap_or_else(|| timer.recent()) + span).min(last);
         if came.is_some() || again <= ends || !progress.moved.replace(false) {
             return came;
         }

@@ -168,7 +168,7 @@ fn a_second_attempt_goes_elsewhere_if_it_can() {
     for method in [Method::LeastLoaded, Method::RoundRobin, Method::Ring] {
         let mut balancer = balancer(method, &[member("a"), member("b")]);
         for hash in 0..50 {
-            let ask = Ask { hash: hash << 58, ..Ask::default() };
+            let ask = Ask { key: Some(hash << 58), ..Ask::default() };
             let picked = balancer.pick(Tick::ZERO, &mut rng, &ask).unwrap();
             let first = picked.id();
             balancer.release(picked, Tick::ZERO);
@@ -401,7 +401,9 @@ fn only_a_version_with_all_of_it_gets_all_of_it() {
 fn homes(balancer: &mut Balancer, now: Tick) -> Vec<String> {
     let mut rng = Rng::seeded(1);
     let hashes = (0..4_000_u64).map(|key| hash_key(&key.to_be_bytes()));
-    hashes.map(|hash| exchange(balancer, &mut rng, now, &Ask { hash, ..Ask::default() }, false)).collect()
+    hashes
+        .map(|hash| exchange(balancer, &mut rng, now, &Ask { key: Some(hash), ..Ask::default() }, false))
+        .collect()
 }
 
 #[test]
@@ -449,9 +451,18 @@ fn on_the_ring_no_endpoint_is_much_fuller_than_the_average() {
     let members: Vec<Member<'_>> = names.iter().map(|name| member(name)).collect();
     let mut balancer = balancer(Method::Ring, &members);
     let mut rng = Rng::seeded(1);
-    let one_key = Ask { hash: hash_key(b"the hot one"), ..Ask::default() };
+    let one_key = Ask { key: Some(hash_key(b"the hot one")), ..Ask::default() };
     let held: Vec<_> = (0..800).map(|_| balancer.pick(at(0), &mut rng, &one_key).unwrap()).collect();
     assert!(balancer.seen().all(|seen| seen.in_flight <= 126), "100 on average, 125 at most");
+    held.into_iter().for_each(|picked| balancer.release(picked, at(0)));
+}
+
+#[test]
+fn on_the_ring_a_request_without_a_key_goes_where_there_is_less_load() {
+    let mut balancer = balancer(Method::Ring, &[member("a"), member("b"), member("c")]);
+    let mut rng = Rng::seeded(2);
+    let held: Vec<_> = (0..60).map(|_| balancer.pick(at(0), &mut rng, &Ask::default()).unwrap()).collect();
+    assert!(balancer.seen().all(|seen| (15..=25).contains(&seen.in_flight)));
     held.into_iter().for_each(|picked| balancer.release(picked, at(0)));
 }
 
@@ -497,7 +508,7 @@ fn random_lists_and_requests_keep_the_books() {
                 }
                 1..=9 => {
                     let avoid = held.last().filter(|_| rng.chance_ppm(200_000)).map(Picked::id);
-                    let ask = Ask { hash: rng.next_u64(), avoid, version: None };
+                    let ask = Ask { key: Some(rng.next_u64()), avoid, version: None };
                     let picked = balancer.pick(now, &mut rng, &ask);
                     assert_eq!(picked.is_none(), balancer.seen().next().is_none(), "seed {seed}");
                     held.extend(picked);
