@@ -324,9 +324,23 @@ pub fn host_port(text: &str) -> Read<HostPort> {
     Ok(HostPort { host: host(name)?, port: port(number)? })
 }
 
-/// `none` or `HOST:PORT`
+/// `ADDRESS:PORT` to listen on: names are not looked up, so that it never depends on a resolver who can reach the system.
+pub fn listen_address(text: &str) -> Read<HostPort> {
+    let read = host_port(text)?;
+    if read.host.parse::<IpAddr>().is_ok() {
+        return Ok(read);
+    }
+    let loopback = if read.host == "localhost" { "" } else { ", `0.0.0.0` for every network" };
+    let why = format!(
+        "an address stands here, no name: write `127.0.0.1:{}` for this machine alone{loopback}",
+        read.port
+    );
+    wrong(Code::BadAddress, why)
+}
+
+/// `none` or `ADDRESS:PORT`
 pub fn metrics(text: &str) -> Read<Option<HostPort>> {
-    if text == "none" { Ok(None) } else { host_port(text).map(Some) }
+    if text == "none" { Ok(None) } else { listen_address(text).map(Some) }
 }
 
 /// `10.0.0.0/8`

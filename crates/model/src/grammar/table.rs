@@ -26,6 +26,7 @@ const DURATION_PATTERN: &str = "^0*[1-9][0-9]*(us|ms|s|m|h|d)$";
 const PERCENT_PATTERN: &str = "^0*(100(\\.0{1,4})?|[0-9]{1,2}(\\.[0-9]{1,4})?)%$";
 const ENDPOINT_PATTERN: &str = "^[a-z][a-z0-9-]*( +([A-Z-]+ +/.*|[A-Za-z_*].*/.+))?$";
 const PLAIN_PATH_PATTERN: &str = "^/[^?#{}*\\s]*$";
+const LISTEN_PATTERN: &str = "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[1-9][0-9]{0,4}$";
 const HOST_PORT_PATTERN: &str = "^(\\[[0-9A-Fa-f:.]+\\]|[^:/@*\\[\\] ]+):[1-9][0-9]{0,4}$";
 
 form!(NAME, "a name", "orders", l::name, Json::Pattern(NAME_PATTERN));
@@ -61,7 +62,7 @@ form!(
     Json::Pattern("^(https?://[^/@?#]+(/[^?#]*)?|tcp://[^/@?#]+:[0-9]+/?)$")
 );
 form!(HOST_PORT, "a host with a port", "api.stripe.com:443", l::host_port, Json::Pattern(HOST_PORT_PATTERN));
-form!(ADDRESS, "an address", "127.0.0.1:8080", l::host_port, Json::Pattern(HOST_PORT_PATTERN));
+form!(ADDRESS, "an address", "127.0.0.1:8080", l::listen_address, Json::Pattern(LISTEN_PATTERN));
 form!(NETWORK, "a network", "10.0.0.0/8", l::network, Json::Pattern("/[0-9]+$"));
 form!(
     CALLEE,
@@ -168,7 +169,13 @@ form!(NO_RETRY, "`none`", "none", l::no_retry, Json::Words(&["none"]));
 form!(BALANCE, "a way to balance", "least_loaded", l::balance, Json::Words(&["least_loaded", "round_robin"]));
 form!(RING, "what to hash", "header x-user", l::ring, Json::Pattern("^(address|(header|cookie) .+)$"));
 form!(DOMAIN, "a trust domain", "shop.test", l::trust_domain, Json::Pattern("^[a-z0-9._-]{1,255}$"));
-form!(METRICS, "an address or `none`", "127.0.0.1:9464", l::metrics, Json::Pattern("^(none|.+:[0-9]+)$"));
+form!(
+    METRICS,
+    "an address or `none`",
+    "127.0.0.1:9464",
+    l::metrics,
+    Json::Pattern("^(none|(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[1-9][0-9]{0,4})$")
+);
 form!(
     TRACES,
     "a receiver of traces or `none`",

@@ -210,6 +210,7 @@ fn patterns_of_the_schema_refuse_common_slips() {
         ("a URL", "http://h/?a=1"),
         ("a URL", "tcp://h"),
         ("an address", ":80"),
+        ("an address", "localhost:80"),
         ("an address", "127.0.0.1:0"),
         ("a host with a port", "https://h:443"),
         ("a host with a port", "*.h:443"),

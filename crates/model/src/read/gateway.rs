@@ -17,8 +17,8 @@ impl Reader<'_> {
             return None;
         }
         let listen = match field(node, "listen") {
-            Some(one) if one.scalar().is_some() => value(one, lexical::host_port).into_iter().collect(),
-            _ => list(node, "listen", lexical::host_port),
+            Some(one) if one.scalar().is_some() => value(one, lexical::listen_address).into_iter().collect(),
+            _ => list(node, "listen", lexical::listen_address),
         };
         if let Some(said) = field(node, "listen")
             && said.scalar().is_none()
