@@ -73,7 +73,8 @@ fn observe(model: &Model) -> ObservePlan {
         Some(AccessLog::Full) => plan::AccessLog::Full,
     };
     let istio_names = said.istio_names.as_ref().is_none_or(|said| said.value);
-    ObservePlan { metrics, istio_names, traces, access_log }
+    let istio_durations = said.istio_durations.as_ref().is_some_and(|said| said.value);
+    ObservePlan { metrics, istio_names, istio_durations, traces, access_log }
 }
 
 /// Milliseconds, at least one where the duration is not zero: a limit that was said never turns into none.

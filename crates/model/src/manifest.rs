@@ -514,6 +514,8 @@ pub struct Observe {
     pub metrics: Option<Spanned<Option<HostPort>>>,
     /// Whether metrics have Istio's names, too.
     pub istio_names: Option<Spanned<bool>>,
+    /// Whether metrics have Istio's durations, too.
+    pub istio_durations: Option<Spanned<bool>>,
     /// Where spans go.
     pub traces: Option<Spanned<Traces>>,
     /// One line per exchange.

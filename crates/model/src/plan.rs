@@ -471,6 +471,8 @@ pub struct ObservePlan {
     pub metrics: Option<String>,
     /// Whether exchanges are also counted by the names of Istio's dashboards.
     pub istio_names: bool,
+    /// Whether durations are also told in milliseconds by Istio's name.
+    pub istio_durations: bool,
     /// Where spans go.
     pub traces: Option<TracesPlan>,
     /// One line per exchange.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::connection::Entry;
 use crate::health::{self, Health};
 use crate::limits::Limits;
 use crate::listener;
-use crate::metrics::{Names, Stats};
+use crate::metrics::{Istio, Names, Stats};
 use crate::trace::Span;
 use crate::upstream::connect;
 use crate::worker::{Command, OutsideTls, Phase, Shared, Worker};
@@ -117,8 +117,8 @@ struct Inner {
     exchanges: Vec<Arc<AtomicUsize>>,
     health: watch::Receiver<Health>,
     expected: Mutex<Option<String>>,
-    /// Whether the plan in force wants the names of Istio's dashboards.
-    istio_names: AtomicBool,
+    /// What the plan in force wants for Istio's dashboards.
+    istio: Mutex<Istio>,
 }
 
 /// Why a data plane did not start.
@@ -183,7 +183,7 @@ impl Engine {
             exchanges,
             health: seen,
             expected: Mutex::new(None),
-            istio_names: AtomicBool::new(false),
+            istio: Mutex::default(),
         };
         Ok(Engine { inner: Arc::new(inner) })
     }
@@ -210,7 +210,9 @@ impl Engine {
             let _ = self.inner.shared.outside.set(outside);
         }
         *expected = Some(who);
-        self.inner.istio_names.store(compiled.plan.observe.istio_names, Ordering::Relaxed);
+        let observe = &compiled.plan.observe;
+        let istio = Istio { names: observe.istio_names, durations: observe.istio_durations };
+        *self.inner.istio.lock().unwrap_or_else(PoisonError::into_inner) = istio;
         self.tell(|| Command::Plan(Arc::clone(&compiled)));
         Ok(())
     }
@@ -265,7 +267,8 @@ impl Engine {
                 sum.merge(&stats);
             }
         }
-        sum.report(&self.inner.shared.names, self.inner.istio_names.load(Ordering::Relaxed))
+        let istio = *self.inner.istio.lock().unwrap_or_else(PoisonError::into_inner);
+        sum.report(&self.inner.shared.names, istio)
     }
 
     /// Takes no new connections; those that are open end with their exchange.

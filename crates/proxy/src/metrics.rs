@@ -237,8 +237,8 @@ impl Stats {
     }
 
     /// The sums as metric families, in a stable order; with the names of Istio's dashboards if they are wanted.
-    pub(crate) fn report(&self, names: &Names, istio_names: bool) -> Report {
-        let mut out = Families { istio_names, ..Families::default() };
+    pub(crate) fn report(&self, names: &Names, istio: Istio) -> Report {
+        let mut out = Families { istio, ..Families::default() };
         let mut series: Vec<_> = self.series.iter().collect();
         series.sort_by_key(|(series, _)| **series);
         for (series, sums) in series {
@@ -282,9 +282,18 @@ const TCP_SENT: TcpCounter = TcpCounter {
     help: "Raw TCP bytes to the caller, counted as they pass.",
 };
 
+/// What is told once more by the names of Istio's dashboards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Istio {
+    /// Requests and bytes.
+    pub(crate) names: bool,
+    /// Durations, in milliseconds.
+    pub(crate) durations: bool,
+}
+
 #[derive(Default)]
 struct Families {
-    istio_names: bool,
+    istio: Istio,
     families: BTreeMap<&'static str, Family>,
 }
 
@@ -348,7 +357,7 @@ impl Families {
             ];
             self.histogram(rpc, "Duration of gRPC calls, to the trailers.", &labels, sums);
         }
-        if self.istio_names {
+        if self.istio != Istio::default() {
             self.istio(series, sums, &source, &destination, &status, grpc.as_deref());
         }
     }
@@ -373,9 +382,20 @@ impl Families {
             ("response_code", status),
             ("grpc_response_status", grpc.unwrap_or("")),
         ];
+        if self.istio.durations {
+            // A unit that is no base unit, so that `promtool check metrics` refuses it: there if it is asked for.
+            let (name, help) = ("istio_request_duration_milliseconds", "Durations, for Istio's dashboards.");
+            let ms = seconds(sums.micros) * 1e3;
+            self.accumulate(name, help, Kind::Histogram, &labels, ms, &sums.buckets);
+            if let Some(family) = self.families.get_mut(name) {
+                family.bounds = BOUNDS_S.map(|bound| bound * 1e3).to_vec();
+            }
+        }
+        if !self.istio.names {
+            return;
+        }
         let help = "Requests, by the names of Istio's dashboards.";
         self.accumulate("istio_requests", help, Kind::Counter, &labels, number(sums.count()), &[]);
-        // No `istio_request_duration_milliseconds`: `promtool check metrics` refuses units that are not base units.
         // Sums and counts only: sizes are not kept apart.
         let help = "Body bytes, by the names of Istio's dashboards.";
         let bytes =
@@ -477,7 +497,7 @@ impl Families {
         };
         let labels = [("weft_source", &*source), ("weft_destination", &*destination), ("side", side)];
         self.sample(counter.name, counter.help, Kind::Counter, &labels, value);
-        if self.istio_names {
+        if self.istio.names {
             let labels = [
                 ("reporter", reporter),
                 ("source_workload", &*source),
@@ -547,7 +567,7 @@ mod tests {
         two.exchange(series, 60_000, 1, 2);
         two.add(Meter::Retries(names.intern("pricing")), 3);
         one.merge(&two);
-        let report = one.report(&names, true);
+        let report = one.report(&names, Istio { names: true, durations: true });
         let family = |name: &str| report.families.iter().find(|family| family.name == name).unwrap();
         let histogram = family("http_client_request_duration_seconds");
         assert_eq!(histogram.samples.len(), 1);
@@ -559,7 +579,10 @@ mod tests {
         let sent = family("istio_request_bytes");
         assert!(sent.bounds.is_empty() && (sent.samples[0].value - 11.0).abs() < 1e-9);
         assert_eq!(sent.samples[0].buckets, [2]);
-        let plain = one.report(&names, false);
+        let durations = family("istio_request_duration_milliseconds");
+        assert!((durations.bounds[0] - 0.5).abs() < 1e-9 && (durations.samples[0].value - 60.4).abs() < 1e-9);
+        assert_eq!(durations.samples[0].buckets, histogram.samples[0].buckets);
+        let plain = one.report(&names, Istio::default());
         assert!(plain.families.iter().all(|family| !family.name.starts_with("istio")));
         assert!(plain.families.iter().any(|family| family.name == "http_client_request_duration_seconds"));
         assert!((family("weft_upstream_retries").samples[0].value - 3.0).abs() < 1e-9);

@@ -131,7 +131,7 @@ fn gateway(upstream: SocketAddr) -> SocketAddr {
             ],
         } },
         "upstreams": [to("api", upstream.port()), to("gone", 1)],
-        "observe": { "metrics": null, "istio_names": false, "traces": null, "access_log": "off" },
+        "observe": { "metrics": null, "istio_names": false, "istio_durations": false, "traces": null, "access_log": "off" },
     }))
     .unwrap();
     let engine =

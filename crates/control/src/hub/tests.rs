@@ -32,7 +32,13 @@ pub(crate) fn plan(service: &str, upstreams: &[&str]) -> Plan {
         trust_domain: "shop.test".to_owned(),
         role: RolePlan::Sidecar(sidecar),
         upstreams: upstreams.iter().map(|name| upstream(name)).collect(),
-        observe: ObservePlan { metrics: None, istio_names: true, traces: None, access_log: AccessLog::Off },
+        observe: ObservePlan {
+            metrics: None,
+            istio_names: true,
+            istio_durations: false,
+            traces: None,
+            access_log: AccessLog::Off,
+        },
     }
 }
 

@@ -764,6 +764,12 @@ static OBSERVE: Object = Object {
         )
         .default("true"),
         key(
+            "istio_durations",
+            Shape::scalar(&BOOLEAN),
+            "Whether durations are also told as `istio_request_duration_milliseconds`. Dashboards of Istio ask for it; `promtool check metrics` refuses its unit.",
+        )
+        .default("false"),
+        key(
             "traces",
             Shape::object(&TRACES_KEYS).or_scalar(&TRACES),
             "Where traces go: `none` or `otlp URL`.",

@@ -92,6 +92,7 @@ impl Reader<'_> {
         Observe {
             metrics: scalar(node, "metrics", lexical::metrics),
             istio_names: scalar(node, "istio_names", lexical::boolean),
+            istio_durations: scalar(node, "istio_durations", lexical::boolean),
             traces: field(node, "traces").and_then(|node| self.traces(node)),
             access_log: scalar(node, "access_log", lexical::access_log),
         }

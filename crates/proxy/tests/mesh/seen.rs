@@ -89,13 +89,19 @@ async fn every_edge_is_counted_on_both_of_its_sides() {
 #[tokio::test]
 async fn the_names_of_istio_are_there_unless_the_manifest_leaves_them_out() {
     let port = answering(|_| ok(&[], b"ok")).await;
-    let plain = format!("{SHOP}\nobserve: {{ istio_names: false }}\n");
-    for (manifest, expected) in [(SHOP, true), (plain.as_str(), false)] {
+    let with = |observe: &str| format!("{SHOP}\nobserve: {{ {observe} }}\n");
+    let all = with("istio_durations: true");
+    let durations = with("istio_names: false, istio_durations: true");
+    let none = with("istio_names: false");
+    let expected =
+        [(SHOP, true, false), (&all, true, true), (&durations, false, true), (&none, false, false)];
+    for (manifest, names, durations) in expected {
         let mesh = mesh(manifest).file("api.yaml", API).on("api", port).start().await;
         Wire::to(mesh.edge_address()).await.get("/things/1").await;
         let report = mesh.gateway().report().await;
         assert!(series(&report, "http_server_request_duration_seconds") > 0);
-        assert_eq!(series(&report, "istio_requests") > 0, expected);
+        assert_eq!(series(&report, "istio_requests") > 0, names, "{manifest}");
+        assert_eq!(series(&report, "istio_request_duration_milliseconds") > 0, durations, "{manifest}");
     }
 }
 
