@@ -17,8 +17,8 @@ use super::pool::Target;
 use super::{Listed, Upstream};
 use crate::worker::{Worker, single};
 
-/// How soon after a failure. What was found before stays in use.
-const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How soon after a failure, doubling, and at most. What was found before stays in use.
+const AGAIN_AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 /// Addresses of one name that are used at most.
 const ADDRESSES_MAX: usize = 64;
 
@@ -73,6 +73,7 @@ pub(crate) async fn keep_listed(worker: Rc<Worker>, upstream: Rc<Upstream>, name
         }
         return;
     }
+    let mut course = Course::default();
     loop {
         let found = match name.is_service() {
             true => by_service(&worker, &name).await,
@@ -83,18 +84,46 @@ pub(crate) async fn keep_listed(worker: Rc<Worker>, upstream: Rc<Upstream>, name
                 // Name servers change the order with each answer.
                 listed.sort_by_key(|one| one.address);
                 upstream.update(&listed, worker.timer.now());
+                if course.found() {
+                    tracing::info!(host = name.host, "the host of an upstream is found again");
+                }
                 worker.limits().lookup_again
             }
             _ => {
-                tracing::warn!(host = name.host, "the host of an upstream cannot be found");
+                let (pause, first) = course.failed();
+                if first {
+                    tracing::warn!(host = name.host, "the host of an upstream cannot be found");
+                }
                 if !upstream.known.get() {
                     // So that callers are told at once instead of waiting for a name that is not there.
                     upstream.update(&[], worker.timer.now());
                 }
-                AGAIN_AFTER_FAILURE.min(worker.limits().lookup_again)
+                pause.min(worker.limits().lookup_again)
             }
         };
         worker.timer.sleep(again).await;
+    }
+}
+
+/// How the lookups of a name went. Pure.
+#[derive(Default)]
+struct Course {
+    failures: u32,
+}
+
+impl Course {
+    /// The pause until the next lookup, and whether this is the first failure: a name that is not there for hours is one line
+    /// in the log.
+    fn failed(&mut self) -> (Duration, bool) {
+        let (least, most) = AGAIN_AFTER_FAILURE;
+        let pause = least.saturating_mul(2_u32.saturating_pow(self.failures)).min(most);
+        self.failures = self.failures.saturating_add(1);
+        (pause, self.failures == 1)
+    }
+
+    /// Whether it could not be found before.
+    fn found(&mut self) -> bool {
+        std::mem::take(&mut self.failures) > 0
     }
 }
 
@@ -159,4 +188,20 @@ fn resolver(worker: &Worker) -> Option<TokioResolver> {
     };
     builder.options_mut().cache_size = 0;
     builder.build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_there_is_asked_for_less_and_less_and_said_once() {
+        let mut course = Course::default();
+        let failures: Vec<(u64, bool)> =
+            (0..40).map(|_| course.failed()).map(|(pause, first)| (pause.as_secs(), first)).collect();
+        assert_eq!(failures[..6], [(1, true), (2, false), (4, false), (8, false), (8, false), (8, false)]);
+        assert!(failures[6..].iter().all(|failure| *failure == (8, false)));
+        assert!(course.found() && !course.found());
+        assert_eq!(course.failed(), (Duration::from_secs(1), true));
+    }
 }
