@@ -17,6 +17,9 @@ use weft_stdx::clock::{Clock, Tick};
 /// Nobody is woken earlier than asked, and at most about this much later.
 pub(crate) const GRANULE: Duration = Duration::from_millis(5);
 
+/// Looks in the time after which silence ends something.
+const LOOKS: u32 = 4;
+
 /// The clock and the deadlines of one thread.
 pub(crate) struct Timer {
     clock: Clock,
@@ -60,6 +63,16 @@ impl Timer {
     /// Completes at `at`, up to a granule late. Whoever waited here has [`Timer::recent`] right.
     pub(crate) fn at(&self, at: Tick) -> Deadline<'_> {
         Deadline { timer: self, at, key: None }
+    }
+
+    /// Completes when nothing has moved for `length`, up to a quarter of it late. `moved` tells whether anything has since it was
+    /// asked last.
+    pub(crate) async fn until_silent(&self, length: Duration, mut moved: impl FnMut() -> bool) {
+        let mut silent = 0;
+        while silent < LOOKS {
+            self.sleep(length / LOOKS).await;
+            silent = if moved() { 0 } else { silent + 1 };
+        }
     }
 
     /// Runs `work` until `at`; `None` when time ran out first. If either had to wait, [`Timer::recent`] is right after it.
@@ -193,6 +206,24 @@ mod tests {
                 _ = async { tokio::join!(wait(now + Duration::from_millis(40), "late"), wait(now + Duration::from_millis(10), "early")) } => {}
             }
             assert_eq!(*order.borrow(), ["early", "late"]);
+        });
+    }
+
+    #[test]
+    fn silence_is_what_follows_the_last_move() {
+        runtime().block_on(async {
+            let timer = Timer::new(Clock::system());
+            let moves = [false, false, true, false, false, false, true];
+            let mut looks = 0_usize;
+            let silence = timer.until_silent(Duration::from_millis(4), || {
+                looks += 1;
+                moves.get(looks - 1).copied().unwrap_or_default()
+            });
+            tokio::select! {
+                () = timer.run() => {}
+                () = silence => {}
+            }
+            assert_eq!(looks, moves.len() + LOOKS as usize);
         });
     }
 

@@ -45,14 +45,7 @@ pub(crate) async fn join(
             one_way(up, up_ahead, down, &moved, &sent)
         );
     };
-    let idle = async {
-        loop {
-            worker.timer.sleep(IDLE).await;
-            if !moved.replace(false) {
-                return;
-            }
-        }
-    };
+    let idle = worker.timer.until_silent(IDLE, || moved.replace(false));
     tokio::select! {
         () = both => {}
         () = idle => {}

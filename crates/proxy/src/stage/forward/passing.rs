@@ -119,14 +119,8 @@ async fn rest_of<F: Future<Output = UploadEnd>>(
 ) -> Result<(), Ended> {
     let timer = &job.worker.timer;
     let mut deadline = timer.at(job.limits.whole.at());
-    let mut idle = pin!(async {
-        loop {
-            timer.sleep(job.worker.limits().stream_idle).await;
-            if !moved.map(|one_way| one_way.replace(false)).contains(&true) {
-                return;
-            }
-        }
-    });
+    let any = || moved.map(|one_way| one_way.replace(false)).contains(&true);
+    let mut idle = pin!(timer.until_silent(job.worker.limits().stream_idle, any));
     poll_fn(|cx| {
         if let Poll::Ready(result) = download.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(|broken| match broken {
