@@ -84,6 +84,10 @@ pub enum Source {
 pub fn explain(model: &Model, plans: &Plans, question: &Question) -> Result<Explanation, QuestionError> {
     let mut explainer = Explainer { model, plans, question, lines: Vec::new() };
     let outcome = match &question.pair {
+        _ if matches!(question.method.as_str(), "CONNECT" | "TRACE") => {
+            let why = format!("{} is served nowhere in the system", question.method);
+            explainer.refused(Code::MethodNotSupported, why, Source::Derived)
+        }
         None => explainer.edge()?,
         Some((caller, callee)) => explainer.mesh(caller, callee)?,
     };

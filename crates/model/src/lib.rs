@@ -25,6 +25,7 @@ pub mod render;
 pub mod resolve;
 pub mod route_order;
 pub mod sources;
+pub mod target;
 pub mod wire;
 pub mod yaml;
 

@@ -4,9 +4,10 @@ use crate::code::Code;
 use crate::explain::upstream::{Reached, Request};
 use crate::explain::{Explainer, Outcome, QuestionError, Source};
 use crate::model::Route;
-use crate::pattern::{EndpointPattern, PathPattern, Segment, method_covers};
+use crate::pattern::{EndpointPattern, method_covers};
 use crate::plan::{ActionPlan, FieldEdits, GatewayPlan, Plan, RolePlan, RoutePlan};
 use crate::route_order::{decided_by, host_matches, matches};
+use crate::target;
 
 /// Most of the routes that lost which are named.
 const LOSERS_MAX: usize = 5;
@@ -45,7 +46,8 @@ impl Explainer<'_> {
                 Outcome::Forwarded { upstreams }
             }
             ActionPlan::Redirect { to, status } => {
-                let location = fill(to, &route.path, &self.question.path);
+                let question = self.question;
+                let location = target::location(to, &route.path, &question.path, question.query.as_deref());
                 self.line(
                     "answer",
                     format!("{status} with `location: {location}`"),
@@ -139,17 +141,25 @@ impl Explainer<'_> {
     ) -> Request {
         let question = self.question;
         let mut sent = Request { method: question.method.clone(), path: question.path.clone() };
+        let mut query = question.query.clone();
         if let Some(prefix) = rewrite {
-            let rest = question.path.strip_prefix(&route.path.literal_prefix()).unwrap_or_default();
-            let path = format!("{}{rest}", prefix.trim_end_matches('/'));
-            sent.path = if path.starts_with('/') { path } else { format!("/{path}") };
+            sent.path = target::rewritten(prefix, &route.path, &question.path);
         }
-        if let Some(EndpointPattern::Http { method, path, .. }) = replace {
-            sent.path = fill(&path.to_string(), &route.path, &question.path);
+        if let Some(EndpointPattern::Http { method, path, query: own }) = replace {
+            let to = target::replaced(
+                path,
+                own.as_deref(),
+                &route.path,
+                &question.path,
+                question.query.as_deref(),
+            );
+            let (path, own) = to.split_once('?').map_or((to.as_str(), None), |(path, own)| (path, Some(own)));
+            (sent.path, query) = (path.to_owned(), own.map(str::to_owned));
             sent.method = method.clone().unwrap_or(sent.method);
         }
-        if sent.path != question.path || sent.method != question.method {
-            let says = format!("sent as `{} {}`", sent.method, sent.path);
+        if sent.path != question.path || sent.method != question.method || query != question.query {
+            let query = query.map_or_else(String::new, |query| format!("?{query}"));
+            let says = format!("sent as `{} {}{query}`", sent.method, sent.path);
             self.line("rewrite", says, Source::Line(route.origin.clone()));
         }
         sent
@@ -191,21 +201,4 @@ pub(super) fn percent(share_bp: u64) -> String {
     } else {
         format!("{}.{:02}%", share_bp / 100, share_bp % 100)
     }
-}
-
-/// Puts what the parameters of `pattern` match in `path` into the `{name}` places of `text`.
-fn fill(text: &str, pattern: &PathPattern, path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    let mut filled = String::new();
-    let mut rest = text;
-    while let Some((before, (name, after))) =
-        rest.split_once('{').and_then(|(before, tail)| Some((before, tail.split_once('}')?)))
-    {
-        let at =
-            pattern.segments.iter().position(|segment| matches!(segment, Segment::Param(own) if own == name));
-        filled.push_str(before);
-        filled.push_str(at.and_then(|at| parts.get(at)).copied().unwrap_or_default());
-        rest = after;
-    }
-    filled + rest
 }

@@ -3,6 +3,7 @@
 
 use weft_model::pattern::EndpointPattern;
 use weft_model::plan::{ActionPlan, FieldEdits, RoutePlan};
+use weft_model::target;
 
 use crate::connection::{Conn, Entry};
 use crate::head::{Head, HeadError, Known};
@@ -132,19 +133,12 @@ fn rewritten(
     head: &mut Head,
 ) -> Result<(), HeadError> {
     if let Some(prefix) = rewrite {
-        let rest = head.path().strip_prefix(&route.path.literal_prefix()).unwrap_or_default();
-        let path = format!("{}{rest}", prefix.trim_end_matches('/'));
-        let path = if path.starts_with('/') { path } else { format!("/{path}") };
+        let path = target::rewritten(prefix, &route.path, head.path());
         head.set_path(path.as_bytes())?;
     }
     match replace {
         Some(EndpointPattern::Http { method, path, query }) => {
-            let fill = |text: &str| super::respond::fill(text, &route.path, head.path());
-            let target = match (query, head.query()) {
-                (Some(query), _) => fill(&format!("{path}?{query}")),
-                (None, Some(query)) => format!("{}?{query}", fill(&path.to_string())),
-                (None, None) => fill(&path.to_string()),
-            };
+            let target = target::replaced(path, query.as_deref(), &route.path, head.path(), head.query());
             if let Some(method) = method {
                 head.set_method(method.as_bytes())?;
             }
