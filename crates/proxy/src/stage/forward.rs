@@ -16,7 +16,7 @@ use weft_model::plan::RoutePlan;
 use crate::access::Record;
 use crate::body::{RequestBody, Responder};
 use crate::exchange::{Fate, Request, TimeLimits, answer_with, finish_head};
-use crate::head::Head;
+use crate::head::{Head, HeadError};
 use crate::rescue::{self, Ended};
 use crate::stage::route::Decision;
 use crate::stage::transform;
@@ -81,9 +81,11 @@ async fn admitted(
 ) -> Result<Fate, Ended> {
     let upstream = &job.callee.upstream;
     let place = upstream.admit(&job.worker.timer, job.limits.head.at()).await?;
+    let bad_path = |error: HeadError| Ended::new(Code::BadPath, error.to_string());
+    // What may be repeated is asked of what is sent, not of what came.
+    job.route.map_or(Ok(()), |route| transform::retarget(route, request.head)).map_err(bad_path)?;
     let mut attempts = Attempts::new(job, request, place);
-    transform::depart(job.route, job.callee, request.head)
-        .map_err(|error| Ended::new(Code::BadPath, error.to_string()))?;
+    transform::depart(job.route, job.callee, request.head).map_err(bad_path)?;
     upstream.budget.borrow_mut().count_request(job.worker.timer.recent());
     loop {
         attempts.let_go = None;

@@ -24,6 +24,8 @@ thread_local! {
 /// A copy to be made when the request's body is known.
 pub(crate) struct Mirrored {
     active: Rc<Active>,
+    /// Its index: the copy becomes on its way what the original becomes.
+    route: usize,
     callee: Rc<Callee>,
     conn: Rc<Conn>,
     head: Head,
@@ -38,12 +40,14 @@ pub(crate) fn wanted(
     request: &Request<'_>,
 ) -> Option<Mirrored> {
     let (_, gateway) = active.compiled.gateway()?;
-    let (callee, share_bp) = gateway.routes[route?].mirror?;
+    let route = route?;
+    let (callee, share_bp) = gateway.routes[route].mirror?;
     if worker.rng.borrow_mut().below(10_000) >= share_bp as usize || request.upgrade != Upgrade::None {
         return None;
     }
     Some(Mirrored {
         active: Rc::clone(active),
+        route,
         callee: Rc::clone(active.callees.get(callee)?),
         conn: Rc::clone(request.conn),
         head: request.head.clone(),
@@ -67,7 +71,7 @@ pub(crate) fn send(worker: &Rc<Worker>, mirrored: Mirrored, body: &RequestBody<'
 }
 
 async fn copy(worker: &Rc<Worker>, mirrored: Mirrored, bytes: Vec<u8>) {
-    let Mirrored { active, callee, conn, mut head, grpc } = mirrored;
+    let Mirrored { active, route, callee, conn, mut head, grpc } = mirrored;
     // Who gets the copy can tell it from the original.
     let _ = head.set(b"x-weft-mirror", b"1");
     head.remove(Known::Expect);
@@ -79,7 +83,8 @@ async fn copy(worker: &Rc<Worker>, mirrored: Mirrored, bytes: Vec<u8>) {
     let decision = Decision { target, route: None, name: active.compiled.unmatched, idempotent: false };
     let mut body = RequestBody::new(Reader::Kept { bytes, read: false }, u64::MAX);
     let mut request = Request { conn: &conn, head: &mut head, upgrade: Upgrade::None, grpc, began: now };
-    let job = Job { worker, callee: &callee, decision: &decision, route: None, limits };
+    let route = active.compiled.gateway().and_then(|(plan, _)| plan.routes.get(route));
+    let job = Job { worker, callee: &callee, decision: &decision, route, limits };
     let mut record = Record::begin(now);
     // The answer is dropped, whatever it is.
     let _ = forward::forward(&job, &mut request, &mut body, &mut Responder::Nobody, &mut record).await;

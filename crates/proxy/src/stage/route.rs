@@ -20,7 +20,7 @@ pub(crate) struct Decision {
     pub(crate) route: Option<usize>,
     /// Name in metrics: the route at the edge, else the operation.
     pub(crate) name: NameId,
-    /// Declared idempotent by the callee's API.
+    /// Declared idempotent by the callee's API; of a route it is known once its target is.
     pub(crate) idempotent: bool,
 }
 
@@ -80,7 +80,6 @@ fn edge(worker: &Rc<Worker>, active: &Active, head: &Head) -> Result<Decision, E
         let callee = weighted(worker, active, &compiled.targets).ok_or_else(|| {
             Ended::new(Code::NoEndpoint, "all weights of the route are 0").by(&route.origin)
         })?;
-        decision.idempotent = callee.operations.find(head).is_some_and(|operation| operation.idempotent);
         decision.target = To::Callee(callee);
     }
     Ok(decision)

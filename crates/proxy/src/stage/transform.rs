@@ -96,15 +96,12 @@ fn append(head: &mut Head, list: Known, element: &str) -> Result<(), HeadError> 
     }
 }
 
-/// The request as the callee gets it: rewritten path, its own name as authority, the route's edits.
+/// The request as the callee gets it, behind [`retarget`]: its own name as authority, the route's edits.
 ///
 /// # Errors
-/// The result is no valid head: a rewrite that leads out of the root, an edit that does not fit.
+/// The result is no valid head: an edit that does not fit.
 pub(crate) fn depart(route: Option<&RoutePlan>, callee: &Callee, head: &mut Head) -> Result<(), HeadError> {
     if let Some(route) = route {
-        if let ActionPlan::Forward { rewrite, replace, .. } = &route.action {
-            rewritten(route, rewrite.as_deref(), replace.as_ref(), head)?;
-        }
         edit(&route.request_headers, head)?;
     }
     match (&callee.plan.reach, callee.kind) {
@@ -126,12 +123,12 @@ pub(crate) fn depart(route: Option<&RoutePlan>, callee: &Callee, head: &mut Head
     Ok(())
 }
 
-fn rewritten(
-    route: &RoutePlan,
-    rewrite: Option<&str>,
-    replace: Option<&EndpointPattern>,
-    head: &mut Head,
-) -> Result<(), HeadError> {
+/// Makes the method and the path of a request those that the route's target is asked for.
+///
+/// # Errors
+/// The result is no valid head: a rewrite that leads out of the root.
+pub(crate) fn retarget(route: &RoutePlan, head: &mut Head) -> Result<(), HeadError> {
+    let ActionPlan::Forward { rewrite, replace, .. } = &route.action else { return Ok(()) };
     if let Some(prefix) = rewrite {
         let path = target::rewritten(prefix, &route.path, head.path());
         head.set_path(path.as_bytes())?;

@@ -216,6 +216,42 @@ async fn a_body_that_is_too_large_to_keep_is_sent_once() {
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
 
+/// A route may ask its callee for another method and path than the client asked for.
+#[tokio::test]
+async fn what_may_be_repeated_is_what_the_callee_is_asked_for() {
+    let manifest = "
+system: test
+services: { api: { run: x, api: api.yaml } }
+gateway:
+  auth: none
+  routes:
+    GET /buy: api POST /orders
+    POST /ask: api POST /search
+    POST /search: api POST /orders
+    POST /v1/**: { to: api, rewrite: / }
+";
+    let api = "
+openapi: 3.1.0
+info: { title: api, version: '1' }
+paths:
+  /orders: { post: { responses: {} } }
+  /search: { post: { x-idempotent: true, responses: {} } }
+";
+    for (asked, times) in [
+        ("GET /buy", 1),
+        ("POST /ask", 2),
+        ("POST /search", 1),
+        ("POST /v1/search", 2),
+        ("POST /v1/orders", 1),
+    ] {
+        let (port, count) = counting(BUSY).await;
+        let mesh = mesh(manifest).file("api.yaml", api).on("api", port).start().await;
+        let mut client = Wire::to(mesh.edge_address()).await;
+        let busy = client.ask(format!("{asked} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")).await;
+        assert_eq!((busy.status(), count.load(Ordering::Relaxed)), (503, times), "{asked}");
+    }
+}
+
 #[tokio::test]
 async fn retries_are_bounded_by_their_budget() {
     let (busy, asked) = counting(BUSY).await;

@@ -254,7 +254,7 @@ services: { api: { run: x }, shadow: { run: x } }
 gateway:
   auth: none
   routes:
-    ANY /**: { to: api, mirror: shadow 100% }
+    ANY /v1/**: { to: api, rewrite: /, mirror: shadow 100%, headers: { request: { set: { x-set: \"1\" } } } }
 ";
     let (tell, mut told) = mpsc::channel::<Message>(16);
     // It hears, and never answers.
@@ -270,13 +270,13 @@ gateway:
     .await;
     let mesh = mesh(manifest).on("api", echo("api").await).on("shadow", shadow).start().await;
     let mut client = Wire::to(mesh.edge_address()).await;
-    let answer = client.ask("POST /a?b HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody").await;
+    let answer = client.ask("POST /v1/a?b HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody").await;
     assert!(answer.text().ends_with("\n\nbody"), "{}", answer.text());
     assert!(!answer.text().contains("x-weft-mirror"), "{}", answer.text());
     let copy = crate::support::within("the copy", told.recv()).await.unwrap();
     assert_eq!((copy.line.as_str(), copy.text().as_str()), ("POST /a?b HTTP/1.1", "body"));
-    assert_eq!(copy.field("x-weft-mirror"), Some("1"));
-    assert_eq!(client.get("/next").await.status(), 200);
+    assert_eq!((copy.field("x-weft-mirror"), copy.field("x-set")), (Some("1"), Some("1")));
+    assert_eq!(client.get("/v1/next").await.status(), 200);
 }
 
 #[tokio::test]

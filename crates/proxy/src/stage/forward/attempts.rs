@@ -71,7 +71,8 @@ impl Attempts {
         let head = &*request.head;
         let idempotent = retry::is_idempotent(head.method_str().as_bytes())
             || head.has(Known::IdempotencyKey)
-            || job.decision.idempotent;
+            || job.decision.idempotent
+            || job.route.is_some() && job.callee.operations.find(head).is_some_and(|found| found.idempotent);
         let incoming = head.get(Known::WeftAttempt).map(parse_attempt);
         let version = plan.versions.iter().position(|version| {
             version.header.as_ref().is_some_and(|want| match &want.value {
