@@ -10,6 +10,7 @@ mod pressure {
     mod overload;
     mod scale;
     mod soak;
+    mod streams;
 
     use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Long: seventy percent of what the machine can serve, over HTTP/1.1, HTTP/2 and gRPC, while identities are renewed, the
+//! Long: seventy percent of what the machine can serve, over HTTP/1.1, HTTP/2 and gRPC, beside WebSockets and server-sent events that stay open, while identities are renewed, the
 //! manifest changes every second, instances come and go, and now and then somebody writes a manifest that is wrong.
 //!
 //! No answer may be unexpected, and nothing may grow: memory by less than 1 MiB in an hour (a regression over the samples
@@ -11,6 +11,7 @@ use weft_testkit::offer::{Kind, Offer, Running, Speaks};
 use weft_testkit::processes;
 use weft_testkit::{Manifest, until};
 
+use super::streams::Streams;
 use super::*;
 
 const MANIFEST: &str = "
@@ -18,11 +19,15 @@ system: soak
 services:
   web: { run: \"{service} fast\", health: /healthz, protocol: http, replicas: {web} }
   rpc: { run: \"{service} fast\", health: tcp, protocol: grpc, replicas: 2 }
+  talk: { run: \"{service}\", health: /healthz, protocol: http }
 gateway:
   listen: \"{edge}\"
   auth: none
   routes:
     POST /bench.Echo/**: rpc
+    GET /ws: talk
+    GET /events/{count}: talk
+    POST /next: talk
     GET /round/{round}: { respond: { status: 200, body: \"{round}\" } }
     ANY /**: {to}
 observe: { metrics: \"{metrics}\" }
@@ -52,6 +57,7 @@ fn nothing_grows_and_no_answer_is_unexpected() {
     say(&format!("  {seconds} s at {per_second} requests a second"));
 
     let load = Running::start(offer(&system, per_second));
+    let streams = Streams::start(system.edge);
     let mut samples: BTreeMap<(String, u32), Vec<Sample>> = BTreeMap::new();
     let began = Instant::now();
     let mut round = 0;
@@ -69,9 +75,10 @@ fn nothing_grows_and_no_answer_is_unexpected() {
     }
     // The last word is a good manifest, and it is taken.
     system.rewrite(&manifest(0, 2, true));
-    until("the last manifest is taken", || is_whole(&admin(&system, "/v1/status").ok()?, 5).then_some(()));
+    until("the last manifest is taken", || is_whole(&admin(&system, "/v1/status").ok()?, 6).then_some(()));
     let offered = load.stop();
     say(&format!("{} reloads\n{}", round, offered.table()));
+    let broken = streams.stop();
     let grown = judge(&samples);
     assert!(
         offered.unusual.is_empty(),
@@ -79,6 +86,7 @@ fn nothing_grows_and_no_answer_is_unexpected() {
         &offered.unusual[..offered.unusual.len().min(10)],
         offered.table()
     );
+    assert!(broken.is_empty(), "{broken:?}");
     assert!(grown.is_empty(), "{grown:?}");
     assert!(system.interrupt().success());
     system.assert_nothing_left();
