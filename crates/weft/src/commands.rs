@@ -59,6 +59,15 @@ pub(crate) fn print_typed_json(value: &impl serde::Serialize) -> std::io::Result
     out.write_all(b"\n")
 }
 
+/// Takes it that whoever reads our output may have seen enough (`weft check | head`): what was found is still the exit
+/// status.
+pub(crate) fn as_far_as_read(printed: std::io::Result<()>) -> std::io::Result<()> {
+    match printed {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
 /// Shows an error with its causes.
 #[expect(clippy::print_stderr, reason = "the one place that shows a command's error")]
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {

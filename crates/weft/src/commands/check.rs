@@ -10,7 +10,7 @@ use weft_model::model::Model;
 use weft_model::sources::Sources;
 
 use super::manifest::{Place, count, environment, findings_json, findings_text, print_json};
-use super::{Common, FINDINGS, Output};
+use super::{Common, FINDINGS, Output, as_far_as_read};
 
 /// Arguments of `weft check`.
 #[derive(clap::Args, Debug)]
@@ -26,14 +26,14 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let compiled = weft_model::compile(&place.files(), &place.main, common.env.as_deref(), &environment());
     let refused = compiled.refused();
     let summary = compiled.model.as_ref().filter(|_| !refused).map(Summary::new);
-    match common.output {
-        Output::Text => show_text(&compiled.findings, &compiled.sources, summary.as_ref())?,
+    as_far_as_read(match common.output {
+        Output::Text => show_text(&compiled.findings, &compiled.sources, summary.as_ref()),
         Output::Json => print_json(&json!({
             "ok": !refused,
             "summary": summary.as_ref().map(Summary::json),
             "findings": findings_json(&compiled.findings, &compiled.sources),
-        }))?,
-    }
+        })),
+    })?;
     Ok(if refused { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
 }
 

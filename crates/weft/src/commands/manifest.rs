@@ -12,7 +12,7 @@ use weft_model::sources::{CertificateMistake, FileError, Files, Sources};
 use weft_stdx::clock::Clock;
 use weft_trust::edge::{EdgeCertificate, EdgeError};
 
-use super::{Common, Output};
+use super::{Common, Output, as_far_as_read};
 
 /// Name of the main file where a folder is given.
 const MAIN: &str = "weft.yaml";
@@ -117,16 +117,16 @@ pub(crate) fn findings_text(findings: &[Finding], sources: &Sources, terminal: b
 /// Shows findings that refuse the manifest to a command that needs one without mistakes: as text on standard error, or as JSON on standard
 /// output.
 pub(crate) fn show_findings(findings: &[Finding], sources: &Sources, output: Output) -> std::io::Result<()> {
-    match output {
+    as_far_as_read(match output {
         Output::Text => {
             let mut out = std::io::stderr().lock();
             let terminal = out.is_terminal();
-            out.write_all(findings_text(findings, sources, terminal).as_bytes())?;
             // The words of `weft check`.
-            writeln!(out, "refused: {}", count(findings).unwrap_or_default())
+            let refused = format!("refused: {}\n", count(findings).unwrap_or_default());
+            out.write_all((findings_text(findings, sources, terminal) + &refused).as_bytes())
         }
         Output::Json => print_json(&serde_json::json!({ "findings": findings_json(findings, sources) })),
-    }
+    })
 }
 
 /// `2 errors, 1 warning`; nothing where there is nothing to count.

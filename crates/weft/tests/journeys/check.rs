@@ -49,6 +49,22 @@ fn all_mistakes_are_shown_at_once_with_their_places() {
     assert!(codes.contains(&"W1007") && codes.contains(&"W1016"), "{codes:?}");
 }
 
+/// `weft check | head` in a pipeline that asks for the status of each of its commands.
+#[test]
+fn a_refusal_is_the_exit_status_also_where_nobody_reads_on() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("unread");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("weft.yaml"), MISTAKES).unwrap();
+    for words in [["check", "--output", "text"], ["check", "--output", "json"], ["plan", "--output", "json"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(WEFT);
+        let status = command.args(words).current_dir(&folder).stdout(writer).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{words:?}");
+    }
+}
+
 #[test]
 fn a_name_that_is_nearly_right_is_suggested() {
     let text =
