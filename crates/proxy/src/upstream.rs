@@ -205,12 +205,12 @@ impl Upstream {
         picked.map_or_else(|| self.pick(now, rng, ask), |picked| self.fly(picked, now))
     }
 
-    /// Waits for a place among the open requests, in order of arrival.
-    pub(crate) async fn admit(self: &Rc<Self>, timer: &Rc<Timer>, deadline: Tick) -> Result<Admitted, Ended> {
+    /// Asks for a place among the open requests.
+    pub(crate) fn admit(self: &Rc<Self>, timer: &Rc<Timer>, deadline: Tick) -> Result<Admission, Ended> {
         let entry = self.bulkhead.borrow_mut().enter(timer.recent(), deadline);
         match entry {
-            Entry::Open(place) => Ok(self.admitted(timer, place)),
-            Entry::Queued(ticket) => self.queue(timer, ticket, deadline).await,
+            Entry::Open(place) => Ok(Admission::Open(self.admitted(timer, place))),
+            Entry::Queued(ticket) => Ok(Admission::Queued(ticket)),
             Entry::Refused { retry_after, why } => {
                 let name = &self.name;
                 let detail = match why {
@@ -232,7 +232,8 @@ impl Upstream {
         Admitted { upstream: Rc::clone(self), timer: Rc::clone(timer), place: Some(place) }
     }
 
-    async fn queue(
+    /// Waits for a place, in order of arrival.
+    pub(crate) async fn queue(
         self: &Rc<Self>,
         timer: &Rc<Timer>,
         ticket: Ticket,
@@ -321,6 +322,14 @@ impl Drop for Queued<'_> {
             }
         }
     }
+}
+
+/// What became of a request for a place.
+pub(crate) enum Admission {
+    /// It has one.
+    Open(Admitted),
+    /// It may wait for one: [`Upstream::queue`].
+    Queued(Ticket),
 }
 
 /// A place among the open requests of an upstream, until it is dropped.

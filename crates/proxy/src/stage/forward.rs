@@ -8,7 +8,10 @@ mod one;
 mod passing;
 mod tunnel;
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use weft_model::code::{Code, Kind};
 use weft_model::plan::RoutePlan;
@@ -20,6 +23,7 @@ use crate::head::{Head, HeadError};
 use crate::rescue::{self, Ended};
 use crate::stage::route::Decision;
 use crate::stage::transform;
+use crate::upstream::Admission;
 use crate::worker::{Callee, CalleeKind, Worker};
 
 use self::attempts::Attempts;
@@ -80,7 +84,15 @@ async fn admitted(
     record: &mut Record,
 ) -> Result<Fate, Ended> {
     let upstream = &job.callee.upstream;
-    let place = upstream.admit(&job.worker.timer, job.limits.head.at()).await?;
+    let (timer, deadline) = (&job.worker.timer, job.limits.head.at());
+    let place = match upstream.admit(timer, deadline)? {
+        Admission::Open(place) => place,
+        // Waits are boxed: an exchange that need not wait has no room for them.
+        Admission::Queued(ticket) => {
+            let queued = upstream.queue(timer, ticket, deadline);
+            Box::pin(unless_gone(job, body, responder, queued)).await??
+        }
+    };
     let bad_path = |error: HeadError| Ended::new(Code::BadPath, error.to_string());
     // What may be repeated is asked of what is sent, not of what came.
     job.route.map_or(Ok(()), |route| transform::retarget(route, request.head)).map_err(bad_path)?;
@@ -89,7 +101,10 @@ async fn admitted(
     upstream.budget.borrow_mut().count_request(job.worker.timer.recent());
     loop {
         attempts.let_go = None;
-        attempts.let_go = upstream.until_present(&job.worker.timer, attempts.patience(job)).await;
+        if !upstream.is_present() {
+            let present = upstream.until_present(timer, attempts.patience(job));
+            attempts.let_go = Box::pin(unless_gone(job, body, responder, present)).await?;
+        }
         let now = job.worker.timer.recent();
         let limits = job.limits.head.attempt(now, attempts.per_try).ok_or_else(|| attempts.too_late(job))?;
         let flight = {
@@ -111,6 +126,33 @@ async fn admitted(
             Tried::Anew => {}
         }
     }
+}
+
+/// Waits, unless the caller leaves meanwhile: what it waits for is for somebody who still wants it. Over HTTP/1.1 that cannot be
+/// seen while its body is still to be read.
+async fn unless_gone<T>(
+    job: &Job<'_>,
+    body: &mut RequestBody<'_>,
+    responder: &mut Responder<'_>,
+    wait: impl Future<Output = T>,
+) -> Result<T, Ended> {
+    let worker = job.worker;
+    let mut wait = pin!(wait);
+    let mut closed = pin!(async {
+        match body.is_complete() {
+            true => body.gone(&worker.timer, worker.limits().half_close).await,
+            false => std::future::pending().await,
+        }
+    });
+    let mut reset = pin!(responder.gone());
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = wait.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let gone = closed.as_mut().poll(cx).is_ready() || reset.as_mut().poll(cx).is_ready();
+        if gone { Poll::Ready(Err(Code::DownstreamGone.into())) } else { Poll::Pending }
+    })
+    .await
 }
 
 impl Job<'_> {

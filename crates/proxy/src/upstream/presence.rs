@@ -46,12 +46,17 @@ impl Upstream {
     /// any time. Where it is only by their answers that all are known to be deserted, one request at a time is let through to
     /// look. Once somebody is back, each waits for its turn, which it has until it says how it went.
     pub(crate) async fn until_present(self: &Rc<Self>, timer: &Timer, patience: Patience) -> Option<LetGo> {
-        let somebody = self.absent_since.get().is_none() && self.desertion.get().is_none();
-        match somebody && !self.coming_back.get() {
+        match self.is_present() {
             true => None,
             // In a box: an exchange has no need of its size until nobody is there.
             false => Box::pin(self.hold(timer, patience)).await,
         }
+    }
+
+    /// Whether a request need not wait for somebody.
+    pub(crate) fn is_present(&self) -> bool {
+        let somebody = self.absent_since.get().is_none() && self.desertion.get().is_none();
+        somebody && !self.coming_back.get()
     }
 
     async fn hold(self: &Rc<Self>, timer: &Timer, patience: Patience) -> Option<LetGo> {

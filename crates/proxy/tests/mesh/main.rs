@@ -14,6 +14,7 @@ mod hostile;
 mod http1;
 mod http2;
 mod identity;
+mod leaving;
 mod local;
 mod proxy;
 mod recovery;
