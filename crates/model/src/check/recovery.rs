@@ -8,7 +8,7 @@ use crate::check::{Report, note};
 use crate::code::Code;
 use crate::defaults;
 use crate::finding::did_you_mean;
-use crate::manifest::{Resilience, Retry, Spanned};
+use crate::manifest::{Balance, Resilience, Retry, Rollout, Spanned};
 use crate::model::{Model, Service};
 use crate::plan::Protocol;
 use crate::resolve::list;
@@ -20,6 +20,7 @@ pub(super) fn check(model: &Model, report: &mut Report) {
             retry(service, said, report);
             breaker(said, report);
             tcp(service, said, report);
+            grpc(service, said, report);
         }
         rollout(service, report);
     }
@@ -106,7 +107,7 @@ fn breaker(said: &Resilience, report: &mut Report) {
     }
 }
 
-/// Bytes are not repeated, and have no answer that could be replaced.
+/// Connections are not requests: they have no end that a time could limit, no fields, no answer that could be replaced.
 fn tcp(service: &Service, said: &Resilience, report: &mut Report) {
     if service.protocol != Protocol::Tcp {
         return;
@@ -115,13 +116,63 @@ fn tcp(service: &Service, said: &Resilience, report: &mut Report) {
         said.retry.as_ref().filter(|retry| retry.value != Retry::None).map(|retry| ("retry", retry.span));
     let fixed = said.fallback.as_ref().map(|fallback| ("fallback", fallback.span));
     let tries = said.per_try_timeout.as_ref().map(|timeout| ("per_try_timeout", timeout.span));
-    for (key, span) in [asked, fixed, tries].into_iter().flatten() {
+    let whole = said.timeout.as_ref().map(|timeout| ("timeout", timeout.span));
+    let limit = said.limit.as_ref();
+    let limit = limit.and_then(|limit| limit.open.as_ref().or(limit.queued.as_ref()));
+    let limit = limit.map(|limit| ("limit", limit.span));
+    let ring = said.balance.as_ref().filter(|balance| matches!(balance.value, Balance::Ring(_)));
+    let ring = ring.map(|ring| ("balance: { ring }", ring.span));
+    for (key, span) in [asked, fixed, tries, whole, limit, ring].into_iter().flatten() {
         let message = format!("`{}` speaks TCP, so `{key}` would do nothing", service.name());
         report.error(Code::ProtocolMismatch, span, message, format!("remove `{key}`"));
     }
 }
 
+/// A fixed answer is one of HTTP: who calls by gRPC would not understand it.
+fn grpc(service: &Service, said: &Resilience, report: &mut Report) {
+    if let Some(fallback) = said.fallback.as_ref().filter(|_| service.protocol == Protocol::Grpc) {
+        let message = format!("`{}` speaks gRPC, and a fixed answer is HTTP", service.name());
+        let remedy = "remove `fallback`: callers are given the status of the fault";
+        report.error(Code::ProtocolMismatch, fallback.span, message, remedy);
+    }
+}
+
+/// Versions that get requests, each by a share or a header of its own.
+fn used(service: &Service, rollout: Option<&Rollout>, report: &mut Report) {
+    let said = rollout.map_or(&[][..], |rollout| &rollout.versions);
+    for version in &service.said.versions {
+        let known =
+            |name: &str| name == defaults::BASE_VERSION || said.iter().any(|said| said.version.value == name);
+        if !known(&version.name.value) {
+            let message = format!("no request goes to `{}` of `{}`", version.name.value, service.name());
+            let remedy = format!(
+                "write for example `rollout: {{ {}: {{ {}: 5% }} }}`",
+                service.name(),
+                version.name.value
+            );
+            report.warning(Code::NotReachable, version.name.span, message, remedy);
+        }
+    }
+    let with_header = said.iter().filter_map(|said| Some((said, said.header.as_ref()?)));
+    let with_header: Vec<_> = with_header.collect();
+    for (index, (second, header)) in with_header.iter().enumerate() {
+        let same = |(_, other): &&(_, &crate::manifest::FieldMatch)| {
+            other.name.value == header.name.value && other.value.value == header.value.value
+        };
+        if let Some((first, at)) = with_header[..index].iter().find(same) {
+            let message = format!(
+                "this header leads to `{}` already, and never to `{}`",
+                first.version.value, second.version.value
+            );
+            let finding =
+                report.error(Code::BadValue, header.name.span, message, "give each version another value");
+            note(finding, at.name.span, "the other one");
+        }
+    }
+}
+
 fn rollout(service: &Service, report: &mut Report) {
+    used(service, service.rollout.as_ref(), report);
     let Some(rollout) = &service.rollout else { return };
     if service.said.url.is_some() {
         let message = format!("`{}` runs elsewhere: its versions are not known here", service.name());

@@ -50,12 +50,13 @@ impl Explainer<'_> {
         }
         if upstream.protocol == Protocol::Tcp {
             self.connecting(service, &upstream.resilience);
-            self.limits(service, &upstream.resilience, from);
+            self.breaker(service, &upstream.resilience);
             return true;
         }
         self.time(service, upstream, from);
         self.retry(service, upstream, sent);
         self.limits(service, &upstream.resilience, from);
+        self.breaker(service, &upstream.resilience);
         self.fallback(service, &upstream.resilience);
         true
     }
@@ -260,6 +261,10 @@ impl Explainer<'_> {
         let (open, queued) = (resilience.limit.open, resilience.limit.queued);
         let says = format!("{open} open and {queued} queued for {whose}, then 503");
         self.line("limit", says, source);
+    }
+
+    fn breaker(&mut self, service: &Service, resilience: &ResiliencePlan) {
+        let said = service.resilience.as_ref();
         let breaker = said.and_then(|said| said.breaker.as_ref());
         let span = breaker.and_then(|breaker| {
             breaker.failures.as_ref().map(|said| said.span).or(breaker.success.as_ref().map(|said| said.span))

@@ -57,7 +57,13 @@ pub(crate) async fn forward(
     let carried = admitted(job, request, body, responder, record).await;
     let Err(ended) = carried else { return carried };
     match &job.callee.plan.resilience.fallback {
-        Some(fallback) if cannot(ended.code) && !record.head_sent && ended.code != Code::DownstreamGone => {
+        Some(fallback)
+            if cannot(ended.code)
+                && !record.head_sent
+                && ended.code != Code::DownstreamGone
+                // A caller by gRPC understands the fault, and no fixed answer.
+                && !request.grpc =>
+        {
             let mut answer = Head::new();
             let text = rescue::fixed(fallback, &mut answer);
             finish_head(job.route.and_then(|route| route.cors.as_ref()), job.route, request, &mut answer);

@@ -404,6 +404,14 @@ async fn a_fallback_answers_for_a_service_that_cannot() {
         assert_eq!((answer.status(), answer.text().as_str()), (200, "[]"));
         assert_eq!(answer.field("content-type"), Some("application/json"));
     }
+    // Who calls by gRPC would not understand it.
+    let refusing = mesh(&with(settings)).on("api", gone).start().await;
+    let call = "POST /a.B/C HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\nte: trailers\r\ncontent-length: 0\r\n\r\n";
+    let answer = Wire::to(refusing.edge_address()).await.ask(call).await;
+    assert_eq!(
+        (answer.field("grpc-status"), answer.field("content-type")),
+        (Some("4"), Some("application/grpc"))
+    );
     // What the service answers itself is its answer.
     let (broken, _) = counting(BROKEN).await;
     let mesh = mesh(&with(settings)).on("api", broken).start().await;

@@ -274,6 +274,7 @@ impl One<'_, '_, '_, '_> {
         }
         if let Some(code) = ended_by.filter(|code| cannot(*code))
             && self.job.callee.plan.resilience.fallback.is_some()
+            && !self.request.grpc
         {
             return Carried::Ended(Ended::new(
                 code,
