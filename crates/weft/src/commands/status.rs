@@ -78,6 +78,9 @@ fn text_of(status: &SystemStatus, now_unix_s: u64) -> String {
         if let Some(url) = &service.url {
             table.row([service.service.as_str(), "", "elsewhere", "", "", "", url]);
         }
+        if service.url.is_none() && service.instances.is_empty() && service.replicas == 0 {
+            table.row([service.service.as_str(), "", "no copies", "", "", "", ""]);
+        }
         for one in &service.instances {
             row(&mut table, &service.service, one, now_unix_s);
         }
@@ -237,5 +240,10 @@ mod tests {
             "{text}"
         );
         assert!(rows[1].contains("missing"), "{text}");
+        // `replicas: 0`
+        let none = system(Vec::new(), 0);
+        assert!(is_well(&none));
+        let text = text_of(&none, 10_000);
+        assert!(text.lines().any(|line| line.starts_with("orders") && line.contains("no copies")), "{text}");
     }
 }
