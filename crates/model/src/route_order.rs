@@ -68,6 +68,15 @@ pub fn matches(
         && route.query.iter().all(query)
 }
 
+/// The host of an authority as routes compare it: lower case, without port; an IPv6 address keeps its brackets.
+pub(crate) fn host_of(authority: &str) -> String {
+    let end = match authority.find(']') {
+        Some(bracket) => bracket + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    authority[..end].to_ascii_lowercase()
+}
+
 /// Whether a host (lower case, without port) is meant. `*.example.org` stands for exactly one more label.
 pub fn host_matches(want: Option<&str>, host: &str) -> bool {
     match want {
@@ -195,6 +204,19 @@ mod tests {
     use super::*;
     use crate::plan::{ActionPlan, FieldEdits, FixedResponse, Origin};
     use weft_stdx::rng::Rng;
+
+    #[test]
+    fn the_host_of_an_authority_has_no_port() {
+        for (authority, host) in [
+            ("Shop.Test:80", "shop.test"),
+            ("shop.test", "shop.test"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
+            assert_eq!(host_of(authority), host);
+        }
+    }
 
     #[test]
     fn a_parameter_is_compared_as_it_is_meant() {

@@ -12,7 +12,7 @@ use crate::manifest::RouteAction;
 use crate::model::{Gateway, Model, Route, Target};
 use crate::pattern::{EndpointPattern, PathPattern, Segment};
 use crate::plan::{Protocol, RoutePlan};
-use crate::route_order::{host_matches, overlap};
+use crate::route_order::{host_matches, host_of, overlap};
 
 pub(super) fn check(model: &Model, report: &mut Report) {
     let Some(gateway) = &model.gateway else { return };
@@ -223,7 +223,7 @@ fn redirect(route: &Route, report: &mut Report) {
     } else {
         let Some((_, rest)) = target.split_once("://") else { return };
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let host = host_of(host);
         if key.host.is_none() || !host_matches(key.host.as_deref(), &host) {
             return;
         }

@@ -6,7 +6,7 @@ use crate::code::Code;
 use crate::path::{PathRefusal, canonicalise};
 use crate::pattern::EndpointPattern;
 use crate::plan::FieldMatch;
-use crate::route_order::query_matches;
+use crate::route_order::{host_of, query_matches};
 
 /// A request to be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Question {
             let (name, value) = field.split_once(':').ok_or_else(|| QuestionError::Field(field.clone()))?;
             let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
             if name == "host" {
-                question.host = Some(value.split(':').next().unwrap_or_default().to_ascii_lowercase());
+                question.host = Some(host_of(&value));
             } else {
                 question.headers.push((name, value));
             }
@@ -123,7 +123,7 @@ fn request_line(text: &str) -> Result<Question, QuestionError> {
     };
     let slash = target.find('/').ok_or_else(usage)?;
     let (host, target) = target.split_at(slash);
-    let host = (!host.is_empty()).then(|| host.split(':').next().unwrap_or_default().to_ascii_lowercase());
+    let host = (!host.is_empty()).then(|| host_of(host));
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let wildcard = |part: &str| matches!(part, "*" | "**") || (part.starts_with('{') && part.ends_with('}'));
     if path.split('/').any(wildcard) {

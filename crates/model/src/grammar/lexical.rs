@@ -565,7 +565,15 @@ fn route_host(text: &str) -> Read<String> {
             "a route's host has no port: a route answers on every address of `listen`",
         );
     }
-    host(rest).map(|host| format!("{wild}{host}"))
+    let host = host(rest)?;
+    match host.parse::<IpAddr>() {
+        Ok(_) if !wild.is_empty() => {
+            wrong(Code::BadEndpoint, "`*.` stands before a name, not before an address")
+        }
+        // As it stands in a request.
+        Ok(IpAddr::V6(address)) => Ok(format!("[{address}]")),
+        _ => Ok(format!("{wild}{host}")),
+    }
 }
 
 /// `upstream > downstream`; the offset of the second name.

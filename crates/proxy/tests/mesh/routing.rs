@@ -22,6 +22,7 @@ gateway:
     GET /by-query: { to: api GET /found, match: { query: { q: \"a b\" } } }
     GET /of/{id}: \"api GET /orders?customer={id}&limit=5\"
     GET b.test/host: api GET /other-host
+    GET [0::1]/host: api GET /loopback
     ANY /**: api
 ";
     let mesh = mesh(manifest).on("api", echo("api").await).start().await;
@@ -40,6 +41,7 @@ gateway:
             "GET /orders?customer=7%26customer%3D8%26limit%3D900&limit=5 ",
         ),
         ("GET /host HTTP/1.1\r\nhost: b.test\r\n\r\n", "GET /other-host "),
+        ("GET /host HTTP/1.1\r\nhost: [::1]:8080\r\n\r\n", "GET /loopback "),
         ("GET /host HTTP/1.1\r\nhost: c.test\r\n\r\n", "GET /host "),
         ("GET /a/./b/%7euser HTTP/1.1\r\nhost: a\r\n\r\n", "GET /a/b/~user "),
     ] {
