@@ -76,6 +76,32 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
+/// Rows and columns of a terminal.
+type Size = (usize, usize);
+
+/// Of a terminal that does not say.
+const SIZE: Size = (24, 80);
+
+/// Size of the terminal on standard output, if it is one and says.
+pub fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some((usize::from(size.ws_row), usize::from(size.ws_col)))
+}
+
+/// A text that is drawn again in the place of the one before, from the first row of the terminal on; what does not fit is
+/// left out.
+pub fn page(text: &str, size: Option<(usize, usize)>) -> String {
+    let (rows, columns) = size.unwrap_or(SIZE);
+    // No line is taken away before its successor is there: nothing flickers.
+    let mut page = "\x1b[H".to_owned();
+    for line in text.lines().take(rows.saturating_sub(1)) {
+        page.push_str(&cut(line, columns));
+        page.push_str("\x1b[K\n");
+    }
+    page.push_str("\x1b[J");
+    page
+}
+
 /// The screen. Nothing is written before [`Screen::flush`].
 pub struct Screen<W> {
     out: W,
@@ -83,8 +109,9 @@ pub struct Screen<W> {
     names: usize,
     pending: String,
     table: Table,
-    /// Rows of the terminal that the table covers.
-    drawn: usize,
+    /// Lines of the table as they stand on the terminal, whose size was this.
+    drawn: Vec<String>,
+    size: Size,
     dirty: bool,
 }
 
@@ -92,7 +119,16 @@ impl<W: Write> Screen<W> {
     /// An empty screen on `out`.
     pub fn new(out: W, mode: Mode) -> Self {
         let table = Table::default();
-        Self { out, mode, names: 7, pending: String::new(), table, drawn: 0, dirty: false }
+        Self {
+            out,
+            mode,
+            names: 7,
+            pending: String::new(),
+            table,
+            drawn: Vec::new(),
+            size: SIZE,
+            dirty: false,
+        }
     }
 
     /// The names that will come, so that they are padded alike from the beginning.
@@ -179,15 +215,18 @@ impl<W: Write> Screen<W> {
         self.dirty = true;
     }
 
-    /// Writes what waits, and draws the table for a terminal of `size` (rows, columns), if it is one.
+    /// Writes what waits, and draws the table for a terminal of `size` (rows, columns), if it is one; nothing where nothing
+    /// changed, the size neither.
     ///
     /// # Errors
     /// Nobody reads any more.
     pub fn flush(&mut self, size: Option<(usize, usize)>) -> io::Result<()> {
-        if !self.dirty {
+        let size = size.unwrap_or(SIZE);
+        if !self.dirty && (size == self.size || self.drawn.is_empty()) {
             return Ok(());
         }
         self.dirty = false;
+        self.size = size;
         let Mode::Live { colour } = self.mode else {
             self.out.write_all(self.pending.as_bytes())?;
             self.pending.clear();
@@ -196,13 +235,14 @@ impl<W: Write> Screen<W> {
         let mut all = self.erase();
         all.push_str(&self.pending);
         self.pending.clear();
-        let (rows, columns) = size.unwrap_or((24, 80));
-        let lines = draw(&self.table, rows.saturating_sub(2).min(ROWS_MAX), columns, colour);
-        for line in &lines {
+        let (rows, columns) = size;
+        self.drawn = draw(&self.table, rows.saturating_sub(2).min(ROWS_MAX), columns, colour);
+        // Of a table that is taller than the window, what scrolls out could not be taken away again.
+        while covered(&self.drawn, columns) >= rows && self.drawn.pop().is_some() {}
+        for line in &self.drawn {
             all.push_str(line);
             all.push('\n');
         }
-        self.drawn = lines.iter().map(|line| height(line, columns)).sum();
         self.out.write_all(all.as_bytes())?;
         self.out.flush()
     }
@@ -221,17 +261,19 @@ impl<W: Write> Screen<W> {
         }
     }
 
-    /// Whether there is something to write.
-    pub fn is_dirty(&self) -> bool {
-        self.dirty
-    }
-
+    /// Goes back to where the table begins, in a window that may have another width by now.
     fn erase(&mut self) -> String {
-        match std::mem::take(&mut self.drawn) {
+        let lines = std::mem::take(&mut self.drawn);
+        match covered(&lines, self.size.1) {
             0 => String::new(),
             rows => format!("\x1b[{rows}F\x1b[J"),
         }
     }
+}
+
+/// Rows that lines of ours cover.
+fn covered(lines: &[String], columns: usize) -> usize {
+    lines.iter().map(|line| height(line, columns)).sum()
 }
 
 /// Rows that a line of ours covers: a link is never cut, so that it can be followed, and may be longer than a row.
@@ -380,7 +422,7 @@ mod tests {
         let mut screen = Screen::new(Vec::new(), Mode::Live { colour: true });
         screen.table(table);
         screen.flush(Some((24, 60))).unwrap();
-        assert_eq!(screen.drawn, lines.len() + 1);
+        assert_eq!(covered(&screen.drawn, 60), lines.len() + 1);
     }
 
     #[test]

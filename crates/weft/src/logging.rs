@@ -8,6 +8,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::terminal::colours;
+
 /// Starts logging for the life of the process. `filter` is a level, or levels by module with a level for the rest, e.g.
 /// `info,weft_proxy=debug`. Call it once, before anything else that may log.
 ///
@@ -17,7 +19,7 @@ pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
     let targets = parse(filter)?;
     let terminal = std::io::stderr().is_terminal();
     let text = terminal.then(|| {
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = colours(&std::io::stderr());
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(true)
     });
     let json = (!terminal).then(|| {

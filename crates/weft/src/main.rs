@@ -5,6 +5,7 @@
 mod assemble;
 mod commands;
 mod logging;
+mod terminal;
 
 use std::process::ExitCode;
 

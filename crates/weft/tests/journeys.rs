@@ -19,6 +19,7 @@ mod journeys {
     mod reload;
     mod restart;
     mod see;
+    mod terminal;
 
     /// The executable under test.
     const WEFT: &str = env!("CARGO_BIN_EXE_weft");

@@ -12,7 +12,7 @@ use super::Supervisor;
 use super::machine::{Need, State, UnitId};
 use super::process::LogLine;
 use super::system::{Instance, Instead, What};
-use crate::screen::{Mode, Mood, Row, Table};
+use crate::screen::{Mode, Mood, Row, Table, terminal_size};
 
 impl<W: Write> Supervisor<W> {
     pub(super) fn log(&mut self, line: &LogLine) {
@@ -31,11 +31,9 @@ impl<W: Write> Supervisor<W> {
     pub(super) fn draw(&mut self) {
         let table = Table { title: self.title(), addresses: self.addresses(), rows: self.rows() };
         self.screen.table(table);
-        if self.screen.is_dirty() {
-            let live = matches!(self.settings.mode, Mode::Live { .. });
-            // Nobody reads any more: the system runs on, as a service should.
-            let _ = self.screen.flush(if live { terminal_size() } else { None });
-        }
+        let live = matches!(self.settings.mode, Mode::Live { .. });
+        // Nobody reads any more: the system runs on, as a service should.
+        let _ = self.screen.flush(if live { terminal_size() } else { None });
     }
 
     pub(super) fn title(&self) -> String {
@@ -163,12 +161,6 @@ impl<W: Write> Supervisor<W> {
             None => "waiting".to_owned(),
         }
     }
-}
-
-/// Rows and columns of the terminal on standard output.
-fn terminal_size() -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-    (size.ws_row > 0 && size.ws_col > 0).then_some((usize::from(size.ws_row), usize::from(size.ws_col)))
 }
 
 /// A role's log line, if it is to be shown: what asks for attention, access logs, and everything if `verbose`.

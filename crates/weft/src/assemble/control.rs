@@ -1,7 +1,6 @@
 //! Joins the control plane with the manifest's files and the sockets that it was given.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,6 +14,7 @@ use weft_stdx::clock::Clock;
 use weft_trust::store::Passphrase;
 
 use crate::commands::manifest::{Folder, Place, environment, findings_text};
+use crate::terminal::colours;
 
 /// What `weft control` was asked for.
 pub(crate) struct Asked {
@@ -77,8 +77,8 @@ impl Compiler {
         let compiled = weft_model::compile(&files, &self.place.main, self.overlay.as_deref(), &environment());
         let asked = files.asked.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let files = asked.into_iter().map(|path| self.place.folder.join(path)).collect();
-        let terminal = std::io::stderr().is_terminal();
-        let findings = findings_text(&compiled.findings, &compiled.sources, terminal);
+        let colour = colours(&std::io::stderr());
+        let findings = findings_text(&compiled.findings, &compiled.sources, colour);
         match compiled.plans {
             Some(plans) => (Loaded { files, outcome: Ok(plans) }, findings),
             None => (Loaded { files, outcome: Err(findings) }, String::new()),

@@ -1,6 +1,6 @@
 //! `weft check`: every mistake of the manifest, at once.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +11,8 @@ use weft_model::sources::Sources;
 
 use super::manifest::{Place, count, environment, findings_json, findings_text, print_json};
 use super::{Common, FINDINGS, Output, as_far_as_read};
+
+use crate::terminal::colours;
 
 /// Arguments of `weft check`.
 #[derive(clap::Args, Debug)]
@@ -39,8 +41,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
 
 fn show_text(findings: &[Finding], sources: &Sources, summary: Option<&Summary>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let terminal = out.is_terminal();
-    out.write_all(findings_text(findings, sources, terminal).as_bytes())?;
+    out.write_all(findings_text(findings, sources, colours(&out)).as_bytes())?;
     match (summary, count(findings)) {
         (Some(summary), None) => writeln!(out, "{}: all good", summary.text()),
         (Some(summary), Some(count)) => writeln!(out, "{}, {count}", summary.text()),

@@ -1,7 +1,7 @@
 //! The manifest as every command finds it: the main file, its folder, the environment; and how its findings are shown.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,6 +13,8 @@ use weft_stdx::clock::Clock;
 use weft_trust::edge::{EdgeCertificate, EdgeError};
 
 use super::{Common, Output, as_far_as_read};
+
+use crate::terminal::colours;
 
 /// Name of the main file where a folder is given.
 const MAIN: &str = "weft.yaml";
@@ -108,9 +110,8 @@ pub(crate) fn findings_json(findings: &[Finding], sources: &Sources) -> Value {
     render::json(findings, sources)
 }
 
-/// Findings as text, in colour on a terminal.
-pub(crate) fn findings_text(findings: &[Finding], sources: &Sources, terminal: bool) -> String {
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+/// Findings as text.
+pub(crate) fn findings_text(findings: &[Finding], sources: &Sources, colour: bool) -> String {
     render::text(findings, sources, render::Style { colour, ..render::Style::default() })
 }
 
@@ -120,10 +121,10 @@ pub(crate) fn show_findings(findings: &[Finding], sources: &Sources, output: Out
     as_far_as_read(match output {
         Output::Text => {
             let mut out = std::io::stderr().lock();
-            let terminal = out.is_terminal();
+            let colour = colours(&out);
             // The words of `weft check`.
             let refused = format!("refused: {}\n", count(findings).unwrap_or_default());
-            out.write_all((findings_text(findings, sources, terminal) + &refused).as_bytes())
+            out.write_all((findings_text(findings, sources, colour) + &refused).as_bytes())
         }
         Output::Json => print_json(&serde_json::json!({ "findings": findings_json(findings, sources) })),
     })

@@ -1,22 +1,24 @@
 //! `weft top`: the live rate, success and latency of every edge.
 
-use std::io::{IsTerminal as _, Write};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
 use weft_control::edges::{Edge, Figures};
 use weft_control::status::{Call, SystemStatus};
+use weft_ops::screen::{page, terminal_size};
 use weft_stdx::clock::Clock;
 
 use super::admin::{Admin, Where};
 use super::table::Table;
 use super::{Common, Output};
+use crate::terminal::draws;
 
 /// Arguments of `weft top`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Show it once and end; so it does where the output is not a terminal.
+    /// Show it once and end; so it does where the output is no terminal that can be drawn on.
     #[arg(long)]
     once: bool,
     /// Show each operation of each edge.
@@ -33,9 +35,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let Args { once, routes, place } = args;
     let data_dir = place.data_dir(common)?;
-    let terminal = std::io::stdout().is_terminal();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let once = once || (common.output == Output::Text && !terminal);
+    let once = once || (common.output == Output::Text && !draws(&std::io::stdout()));
     runtime.block_on(async {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
@@ -87,10 +88,9 @@ fn show(edges: &[Edge], output: Output, routes: bool, once: bool) -> anyhow::Res
             out.write_all(b"\n")?;
         }
         Output::Text => {
-            if !once {
-                clear(&mut out)?;
-            }
-            write!(out, "{}", table_of(edges, routes))?;
+            let table = table_of(edges, routes);
+            let text = if once { table } else { page(&table, terminal_size()) };
+            out.write_all(text.as_bytes())?;
         }
     }
     Ok(out.flush()?)
@@ -101,16 +101,11 @@ fn show_error(error: &anyhow::Error, output: Output) -> anyhow::Result<()> {
     match output {
         Output::Json => writeln!(out, "{}", json!({ "error": format!("{error:#}") }))?,
         Output::Text => {
-            clear(&mut out)?;
-            writeln!(out, "{error:#}\n\nlooking again each second; Ctrl-C ends this")?;
+            let text = format!("{error:#}\n\nlooking again each second; Ctrl-C ends this");
+            out.write_all(page(&text, terminal_size()).as_bytes())?;
         }
     }
     Ok(out.flush()?)
-}
-
-/// Cursor home, then everything below it away.
-fn clear(out: &mut impl Write) -> std::io::Result<()> {
-    out.write_all(b"\x1b[H\x1b[2J")
 }
 
 fn table_of(edges: &[Edge], routes: bool) -> String {

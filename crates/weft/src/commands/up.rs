@@ -1,7 +1,6 @@
 //! `weft up`: the whole system on this machine.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +13,7 @@ use weft_ops::supervisor;
 use super::manifest::Place;
 use super::{Common, Output};
 use crate::assemble;
+use crate::terminal::{colours, draws};
 
 /// Arguments of `weft up`.
 #[derive(clap::Args, Debug)]
@@ -59,10 +59,10 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
             anyhow::bail!("--mine names `{service}` twice");
         }
     }
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let out = std::io::stdout();
     let mode = match common.output {
         Output::Json => Mode::Json,
-        Output::Text if std::io::stdout().is_terminal() => Mode::Live { colour },
+        Output::Text if draws(&out) => Mode::Live { colour: colours(&out) },
         Output::Text => Mode::Plain,
     };
     let settings = assemble::up::settings(assemble::up::Asked {
