@@ -142,9 +142,12 @@ impl Callee {
         let authority = match &plan.reach {
             Reach::Url { host, port, tls, .. } => {
                 let default = if *tls { 443 } else { 80 };
+                // In an authority an IPv6 address has brackets (RFC 3986, section 3.2.2).
+                let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 match port {
-                    Some(port) if *port != default => format!("{host}:{port}"),
-                    Some(_) => host.clone(),
+                    Some(port) if *port != default => format!("{name}:{port}"),
+                    Some(_) => name,
+                    None if host.contains(':') => name,
                     None => lookup::domain_of(host).to_owned(),
                 }
             }

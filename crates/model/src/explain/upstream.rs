@@ -67,6 +67,7 @@ impl Explainer<'_> {
             Reach::Url { tls, host, port, prefix } => {
                 let scheme = if *tls { "https" } else { "http" };
                 let port = port.map_or_else(String::new, |port| format!(":{port}"));
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 format!("elsewhere, {scheme}://{host}{port}{prefix}")
             }
         };

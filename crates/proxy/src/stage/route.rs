@@ -1,5 +1,7 @@
 //! Where a request goes: at the edge by the route table, in a sidecar by the listener it came to.
 
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -157,12 +159,20 @@ fn forward_proxy(worker: &Rc<Worker>, active: &Active, head: &Head) -> Result<De
         return Ok(to_callee(&active.compiled, &callee, head));
     }
     let port = port_of(head.authority()).unwrap_or(if is_tunnel { 443 } else { 80 });
-    if plan.external.iter().any(|external| external.host == host && external.port == port) {
-        let callee = worker.external(host, port);
+    let plain = unbracketed(host);
+    if plan.external.iter().any(|external| external.host == plain && external.port == port) {
+        let callee = worker.external(&plain, port);
         let target = if is_tunnel { To::Tunnel(callee) } else { To::Callee(callee) };
         return Ok(Decision { target, route: None, name: active.compiled.unmatched, idempotent: false });
     }
     Err(undeclared(active, &plan.service, host, port))
+}
+
+/// A host as the manifest's hosts stand in plans: an IPv6 address in its shortest form and without brackets.
+fn unbracketed(host: &str) -> Cow<'_, str> {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = address.and_then(|address| address.parse::<Ipv6Addr>().ok());
+    address.map_or(Cow::Borrowed(host), |address| Cow::Owned(address.to_string()))
 }
 
 /// Why the forward proxy does not take a host, in the words of `weft explain "a -> b"` where it is a service that is meant:

@@ -157,6 +157,21 @@ async fn a_name_is_found_as_every_program_of_the_machine_finds_it() {
 }
 
 #[tokio::test]
+async fn an_address_of_ipv6_is_one_as_good() {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mesh = in_front_of(&format!("http://[::1]:{port}/v2"), None).await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    client.write("GET /list HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let (socket, _) = crate::support::within("the request", listener.accept()).await.unwrap();
+    let request = Wire::new(socket).request().await.unwrap();
+    assert_eq!(
+        (request.line.as_str(), request.field("host")),
+        ("GET /v2/list HTTP/1.1", Some(&*format!("[::1]:{port}")))
+    );
+}
+
+#[tokio::test]
 async fn an_address_that_changes_is_followed() {
     let mut dns = Dns::start().await;
     let port = at(FIRST, 0, "first").await;

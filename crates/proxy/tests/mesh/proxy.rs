@@ -9,7 +9,7 @@ async fn shop(external: u16) -> Mesh {
         "
 system: test
 services:
-  api: {{ run: x, calls: [back], external: [\"127.0.0.1:{external}\", \"localhost:{external}\"] }}
+  api: {{ run: x, calls: [back], external: [\"127.0.0.1:{external}\", \"localhost:{external}\", \"[::1]:{external}\"] }}
   back: {{ run: x }}
   third: {{ run: x }}
 "
@@ -51,6 +51,14 @@ async fn what_is_not_declared_is_refused_and_named() {
         let refused = client.ask(request).await;
         assert_eq!((refused.status(), refused.code().as_str()), (403, code), "{request}");
         assert!(refused.text().contains(names), "{}", refused.text());
+    }
+    // Nobody is there, but it is declared.
+    for declared in [
+        "CONNECT [::1]:1 HTTP/1.1\r\nhost: [::1]:1\r\n\r\n",
+        "GET http://[0::1]:1/ HTTP/1.1\r\nhost: [0::1]:1\r\n\r\n",
+    ] {
+        let failed = Wire::to(mesh.beside("api").proxy).await.ask(declared).await;
+        assert_eq!(failed.status(), 502, "{declared}: {}", failed.text());
     }
     let origin = client.ask("GET / HTTP/1.1\r\nhost: back\r\n\r\n").await;
     assert_eq!((origin.status(), origin.code().as_str()), (400, "W2012"));
