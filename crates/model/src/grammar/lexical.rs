@@ -662,6 +662,13 @@ pub fn edge_field_name(text: &str) -> Read<String> {
     if name.starts_with("weft-") {
         return wrong(Code::BadName, "no request has it: headers of Weft's own are taken away at the edge");
     }
+    let framing = ["connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding"];
+    if framing.contains(&name.as_str()) {
+        return wrong(
+            Code::BadName,
+            format!("`{name}` is of the connection, not of the request: nothing can look at it"),
+        );
+    }
     Ok(name)
 }
 
