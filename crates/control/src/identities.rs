@@ -95,6 +95,8 @@ struct Inner {
     text: Vec<u8>,
     edge: Option<Edge>,
     own_renewal: SystemTime,
+    /// The authority changed, and that is neither stored nor told yet: the disk may be full.
+    unsaved: bool,
 }
 
 /// The pair of the edge that was issued last.
@@ -127,8 +129,15 @@ impl Identities {
         let own = MeshIdentity::from_issued(&key, &issued.chain, &trust, now)?;
         let tls = MeshTls::new(Arc::clone(&own), trust, clock)?;
         let own_renewal = renew_at(now, issued.not_after, 0.5);
-        let inner =
-            Mutex::new(Inner { authority, enrolment, store, text: Vec::new(), edge: None, own_renewal });
+        let inner = Mutex::new(Inner {
+            authority,
+            enrolment,
+            store,
+            text: Vec::new(),
+            edge: None,
+            own_renewal,
+            unsaved: false,
+        });
         Ok((Self { inner, tls, own, key, lifetime, clock: clock.clone() }, warning))
     }
 
@@ -275,20 +284,22 @@ impl Identities {
         let now = self.clock.wall();
         let mut inner = self.lock();
         inner.enrolment.sweep(now);
-        let changed = inner.authority.maintain(now)?.changed();
-        let told = if changed {
-            inner.authority.save(&inner.store)?;
-            Some(self.apply(&inner, now)?)
-        } else {
-            None
-        };
+        inner.unsaved |= inner.authority.maintain(now)?.changed();
+        // Control's own identity needs no disk: that is renewed before a full one is complained of.
+        let told = if inner.unsaved { self.store_and_apply(&mut inner, now).map(Some) } else { Ok(None) };
         if now >= inner.own_renewal {
             let id = SpiffeId::of_control(inner.authority.trust_domain());
             let issued = inner.authority.issue(&self.key.request()?, &id, self.lifetime, now)?;
             self.own.replace(&self.key, &issued.chain, self.tls.trust(), now)?;
             inner.own_renewal = renew_at(now, issued.not_after, 0.5);
         }
-        Ok(told)
+        told
+    }
+
+    fn store_and_apply(&self, inner: &mut Inner, now: SystemTime) -> Result<Trust, IdentitiesError> {
+        inner.authority.save(&inner.store)?;
+        inner.unsaved = false;
+        self.apply(inner, now)
     }
 
     /// Certificate and key of the edge (`tls: auto`). The same as before while the names are the same and it is not yet half
@@ -351,3 +362,6 @@ fn pem(der: &[u8]) -> String {
 fn unix_s(moment: SystemTime) -> u64 {
     moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ fn refusal(error: &IdentitiesError) -> Status {
         IdentitiesError::Enrol(reason @ EnrolError::Unknown(_)) => {
             Status::new(Code::Unauthenticated, reason.to_string())
         }
-        IdentitiesError::Enrol(reason @ EnrolError::Revoked(_)) => {
+        IdentitiesError::Enrol(reason @ (EnrolError::Revoked(_) | EnrolError::RevokedKey)) => {
             Status::new(Code::PermissionDenied, reason.to_string())
         }
         IdentitiesError::Enrol(EnrolError::Authority(weft_trust::authority::AuthorityError::Request(

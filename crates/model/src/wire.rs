@@ -252,6 +252,9 @@ pub struct Trust {
     /// SPIFFE ids.
     #[prost(string, repeated, tag = "3")]
     pub revoked_ids: Vec<String>,
+    /// SHA-256 of public keys.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub revoked_keys: Vec<Vec<u8>>,
 }
 
 /// Counters of one process since its start. The whole of it is sent each time; control keeps the last one.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use weft_model::wire;
 
 use crate::identity::{IdError, Identity, Serial, SpiffeId, TrustDomain};
+use crate::request::KeyFingerprint;
 
 /// Most roots of one bundle: one in force, one to come, and those whose last certificates run out.
 pub const ROOTS_MAX: usize = 8;
@@ -22,6 +23,8 @@ pub const ROOTS_MAX: usize = 8;
 pub const ROOT_BYTES_MAX: usize = 8 * 1024;
 /// Most serial numbers of a revocation list: at 20 bytes each a list stays under 2 MiB in memory.
 pub const REVOKED_SERIALS_MAX: usize = 65_536;
+/// Most keys of a revocation list.
+pub const REVOKED_KEYS_MAX: usize = 16_384;
 /// Most identities of a revocation list.
 pub const REVOKED_IDS_MAX: usize = 4_096;
 
@@ -33,10 +36,13 @@ pub struct Bundle {
     roots: Vec<CertificateDer<'static>>,
 }
 
-/// What is refused although it is valid otherwise: certificates by serial number, services by identity.
+/// What is refused although it is valid otherwise: certificates by serial number, processes by key, services by identity.
+///
+/// Keys are there for connections that outlived the certificates they began with: those are in no registry any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RevocationList {
     serials: HashSet<Serial>,
+    keys: HashSet<KeyFingerprint>,
     ids: HashSet<SpiffeId>,
 }
 
@@ -51,12 +57,15 @@ pub enum BundleError {
     Root(usize),
     /// More revocations than the limits.
     #[error(
-        "a revocation list has at most {REVOKED_SERIALS_MAX} serial numbers and {REVOKED_IDS_MAX} identities"
+        "a revocation list has at most {REVOKED_SERIALS_MAX} serial numbers, {REVOKED_KEYS_MAX} keys and {REVOKED_IDS_MAX} identities"
     )]
     TooManyRevoked,
     /// A revoked serial number or identity that cannot be read.
     #[error("the revocation list cannot be read: {0}")]
     Revoked(#[from] IdError),
+    /// A revoked key that cannot be read.
+    #[error("the revocation list has a key that is not a SHA-256")]
+    RevokedKey,
 }
 
 impl Bundle {
@@ -127,22 +136,28 @@ impl RevocationList {
         if serials.len() > REVOKED_SERIALS_MAX || ids.len() > REVOKED_IDS_MAX {
             return Err(BundleError::TooManyRevoked);
         }
-        Ok(Self { serials, ids })
+        Ok(Self { serials, keys: HashSet::new(), ids })
     }
 
     /// A list from its source, which keeps the limits itself; whatever it holds, nothing may be left out.
-    pub(crate) fn of(serials: HashSet<Serial>, ids: HashSet<SpiffeId>) -> Self {
-        Self { serials, ids }
+    pub(crate) fn of(
+        serials: HashSet<Serial>,
+        keys: HashSet<KeyFingerprint>,
+        ids: HashSet<SpiffeId>,
+    ) -> Self {
+        Self { serials, keys, ids }
     }
 
-    /// Whether `identity`, by its certificate or its service, is on the list.
+    /// Whether `identity`, by its certificate, its key or its service, is on the list.
     pub fn contains(&self, identity: &Identity) -> bool {
-        self.serials.contains(&identity.serial) || self.ids.contains(&identity.id)
+        self.serials.contains(&identity.serial)
+            || self.keys.contains(&identity.key)
+            || self.ids.contains(&identity.id)
     }
 
-    /// Serial numbers and identities on the list.
+    /// Serial numbers, keys and identities on the list.
     pub fn len(&self) -> usize {
-        self.serials.len() + self.ids.len()
+        self.serials.len() + self.keys.len() + self.ids.len()
     }
 
     /// Whether nothing was revoked.
@@ -155,12 +170,15 @@ impl RevocationList {
 pub fn trust_to_wire(bundle: &Bundle, revoked: &RevocationList) -> wire::Trust {
     let mut serials: Vec<_> = revoked.serials.iter().map(|serial| serial.as_be_bytes().to_vec()).collect();
     let mut ids: Vec<_> = revoked.ids.iter().map(|id| id.as_str().to_owned()).collect();
+    let mut keys: Vec<_> = revoked.keys.iter().map(|key| key.as_bytes().to_vec()).collect();
     serials.sort_unstable();
+    keys.sort_unstable();
     ids.sort_unstable();
     wire::Trust {
         roots: bundle.roots.iter().map(|root| root.to_vec()).collect(),
         revoked_serials: serials,
         revoked_ids: ids,
+        revoked_keys: keys,
     }
 }
 
@@ -173,13 +191,20 @@ pub fn trust_from_wire(
     trust: &wire::Trust,
 ) -> Result<(Bundle, RevocationList), BundleError> {
     let bundle = Bundle::new(domain.clone(), trust.roots.iter().cloned())?;
-    if trust.revoked_serials.len() > REVOKED_SERIALS_MAX || trust.revoked_ids.len() > REVOKED_IDS_MAX {
+    if trust.revoked_serials.len() > REVOKED_SERIALS_MAX
+        || trust.revoked_keys.len() > REVOKED_KEYS_MAX
+        || trust.revoked_ids.len() > REVOKED_IDS_MAX
+    {
         return Err(BundleError::TooManyRevoked);
     }
     let serials: Result<Vec<_>, _> =
         trust.revoked_serials.iter().map(|bytes| Serial::from_be_bytes(bytes)).collect();
     let ids: Result<Vec<_>, _> = trust.revoked_ids.iter().map(|text| SpiffeId::parse(text)).collect();
-    Ok((bundle, RevocationList::new(serials?, ids?)?))
+    let keys: Option<HashSet<_>> =
+        trust.revoked_keys.iter().map(|bytes| KeyFingerprint::from_bytes(bytes)).collect();
+    let mut revoked = RevocationList::new(serials?, ids?)?;
+    revoked.keys = keys.ok_or(BundleError::RevokedKey)?;
+    Ok((bundle, revoked))
 }
 
 /// How a bundle is written.

@@ -12,6 +12,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::time::ASN1Time;
 
 use crate::identity::{IdError, Identity, Serial, SpiffeId};
+use crate::request::KeyFingerprint;
 
 /// Why a certificate proves no identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,7 @@ pub fn identity_of(leaf: &CertificateDer<'_>) -> Result<Identity, CertificateErr
     Ok(Identity {
         id,
         serial: Serial::from_be_bytes(certificate.raw_serial())?,
+        key: KeyFingerprint::of_point(&certificate.public_key().subject_public_key.data),
         not_before: system_time(validity.not_before),
         not_after: system_time(validity.not_after),
     })

@@ -85,6 +85,9 @@ pub enum EnrolError {
     /// The instance or its service was revoked.
     #[error("`{0}` was revoked")]
     Revoked(String),
+    /// A key that was revoked comes back with no token.
+    #[error("this key was revoked; enrol with another")]
+    RevokedKey,
     /// The registry is full.
     #[error("{INSTANCES_MAX} instances have enrolled; forget some that are gone")]
     RegistryFull,
@@ -137,6 +140,9 @@ impl Enrolment {
         now: SystemTime,
     ) -> Result<(Placement, Issued), EnrolError> {
         let key = ProvenKey::from_request(request)?;
+        if self.revoked.has_key(key.fingerprint()) {
+            return Err(EnrolError::RevokedKey);
+        }
         let placement = self.tokens.redeem(token, now)?;
         if self.revoked.has_id(&placement.id) {
             return Err(EnrolError::Revoked(placement.id.to_string()));
@@ -148,7 +154,7 @@ impl Enrolment {
             }
         }
         let issued = authority.issue_for(&key, &placement.id, lifetime, now)?;
-        let certificates = self.taken_over(&placement, now)?;
+        let certificates = self.taken_over(&placement, key.fingerprint(), now)?;
         let enrolled =
             Enrolled { id: placement.id.clone(), key: key.fingerprint(), certificates, revoked: false };
         self.instances.insert(placement.instance.clone(), enrolled);
@@ -210,7 +216,7 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Revokes one instance: its certificates and open tokens. It may come back with a new token and a new key.
+    /// Revokes one instance: its key, its certificates and open tokens. It may come back with a new token and a new key.
     /// Says whether there was such an instance or token.
     ///
     /// # Errors
@@ -219,6 +225,7 @@ impl Enrolment {
         let cancelled = self.tokens.cancel(|placement| placement.instance == instance);
         let Some(enrolled) = self.instances.get_mut(instance) else { return Ok(cancelled > 0) };
         enrolled.revoked = true;
+        self.revoked.add_key(enrolled.key, unix_s(now))?;
         for certificate in &enrolled.certificates {
             self.revoked.add_serial(certificate.serial, certificate.not_after_unix_s, unix_s(now))?;
         }
@@ -284,11 +291,15 @@ impl Enrolment {
     fn taken_over(
         &mut self,
         placement: &Placement,
+        key: KeyFingerprint,
         now: SystemTime,
     ) -> Result<Vec<Certificate>, RevokedFull> {
         let Some(old) = self.instances.get(&placement.instance) else { return Ok(Vec::new()) };
         if old.id == placement.id {
             return Ok(old.certificates.clone());
+        }
+        if old.key != key {
+            self.revoked.add_key(old.key, unix_s(now))?;
         }
         for certificate in &old.certificates {
             self.revoked.add_serial(certificate.serial, certificate.not_after_unix_s, unix_s(now))?;

@@ -11,6 +11,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::request::KeyFingerprint;
+
 /// Longest SPIFFE id in bytes (SPIFFE-ID section 2.4).
 pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
 /// Longest trust domain in bytes (SPIFFE-ID section 2.1: what a host may have).
@@ -31,6 +33,8 @@ pub struct Identity {
     pub id: SpiffeId,
     /// Which certificate.
     pub serial: Serial,
+    /// Which key: the same for all certificates of one process.
+    pub key: KeyFingerprint,
     /// The certificate's first moment.
     pub not_before: SystemTime,
     /// The certificate's last moment.

@@ -25,7 +25,7 @@ pub struct ProvenKey {
 }
 
 /// SHA-256 of a public key; how a registry remembers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyFingerprint([u8; 32]);
 
 /// Why a request is refused.
@@ -72,9 +72,25 @@ impl ProvenKey {
 
     /// SHA-256 of the key's point.
     pub fn fingerprint(&self) -> KeyFingerprint {
+        KeyFingerprint::of_point(&self.point)
+    }
+}
+
+impl KeyFingerprint {
+    /// That of the key whose point is written so in a request or a certificate.
+    pub(crate) fn of_point(point: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, &self.point).as_ref());
-        KeyFingerprint(bytes)
+        bytes.copy_from_slice(digest(&SHA256, point).as_ref());
+        Self(bytes)
+    }
+
+    /// As control sends it; `None` where it is not 32 bytes.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

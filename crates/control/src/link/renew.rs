@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use weft_model::wire::{Issued, RenewRequest};
 use weft_stdx::clock::Clock;
 use weft_stdx::rng::Rng;
+use weft_trust::authority::LEAF_BACKDATE;
 use weft_trust::identity::SpiffeId;
 use weft_trust::key::NodeKey;
 use weft_trust::mesh::{MeshIdentity, MeshTls};
@@ -39,13 +40,15 @@ impl Renewing {
             let current = self.identity.current();
             let due = renew_at(self.clock.wall(), current.not_after, self.rng.fraction());
             self.until(due).await;
+            let issued = current.not_before + LEAF_BACKDATE;
+            let life = current.not_after.duration_since(issued).unwrap_or_default();
             let mut failed = 0_u32;
             while let Err(status) = self.renew(&*plane).await {
                 failed = failed.saturating_add(1);
                 if failed == 1 {
                     tracing::warn!(reason = %status, "the identity could not be renewed; trying again");
                 }
-                tokio::time::sleep(retry_after(failed, self.rng.fraction())).await;
+                tokio::time::sleep(retry_after(failed, life, self.rng.fraction())).await;
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::certificate::identity_of;
 use crate::key::NodeKey;
-use crate::testing::{HOUR, World};
+use crate::testing::{DAY, HOUR, World};
 
 const TTL: Duration = Duration::from_secs(600);
 
@@ -188,6 +188,34 @@ fn a_revoked_instance_is_out_until_a_new_token() {
 }
 
 #[test]
+fn a_connection_that_outlived_its_certificate_is_revoked_with_its_instance() {
+    let mut desk = Desk::new();
+    let mine = key();
+    let token = desk.mint("orders", "orders-1");
+    let (_, first) = desk.enrol(&token, &mine).unwrap();
+    for _ in 0..CERTIFICATES_MAX * 2 {
+        desk.world.hand.advance(HOUR * 2);
+        let now = desk.now();
+        desk.enrolment.sweep(now);
+        desk.renew("orders-1", &mine).unwrap();
+    }
+    assert!(!desk.is_listed(&first));
+    let now = desk.now();
+    assert!(desk.enrolment.revoke_instance("orders-1", now).unwrap());
+    assert!(desk.is_listed(&first), "nobody remembers the certificate, but its key");
+    // The key does not come back by another name, nor in another state of the registry.
+    let written = serde_json::to_vec(&desk.enrolment).unwrap();
+    desk.enrolment = serde_json::from_slice(&written).unwrap();
+    let token = desk.mint("orders", "orders-2");
+    assert!(matches!(desk.enrol(&token, &mine), Err(EnrolError::RevokedKey)));
+    assert!(desk.enrol(&token, &key()).is_ok());
+    desk.world.hand.advance(DAY * 8);
+    let now = desk.now();
+    desk.enrolment.sweep(now);
+    assert!(desk.enrolment.revoked(now).is_empty(), "the list does not grow");
+}
+
+#[test]
 fn revoking_a_certificate_revokes_its_holder() {
     let mut desk = Desk::new();
     let (one, two) = (key(), key());
@@ -254,8 +282,8 @@ fn the_list_forgets_what_ran_out_and_the_registry_does_not_grow() {
     assert!(desk.is_listed(&first), "the oldest gave way");
     let now = desk.now();
     assert!(desk.enrolment.forget("orders-1", now).unwrap());
-    assert_eq!(desk.enrolment.revoked(now).len(), CERTIFICATES_MAX + 1);
-    desk.world.hand.advance(HOUR * 2);
+    assert_eq!(desk.enrolment.revoked(now).len(), CERTIFICATES_MAX + 2, "certificates and the key");
+    desk.world.hand.advance(DAY * 8);
     let now = desk.now();
     assert!(desk.enrolment.revoked(now).is_empty());
     desk.enrolment.sweep(now);

@@ -118,6 +118,16 @@ fn another_trust_domain_is_refused_on_both_sides() {
     assert_eq!(answer(&world, &stranger).client_error, unknown);
 }
 
+#[test]
+fn a_service_of_the_same_name_in_another_namespace_is_refused() {
+    let world = world();
+    let foreign = forged(&world, vec![uri("spiffe://shop.test/ns/other/svc/orders")], both());
+    let why = refusal(call(&world, &foreign).server_error.as_ref());
+    assert!(matches!(why, PeerRefusal::ForeignNamespace(_)), "{why:?}");
+    let why = refusal(answer(&world, &foreign).client_error.as_ref());
+    assert!(matches!(why, PeerRefusal::ForeignNamespace(_)), "{why:?}");
+}
+
 /// The same root, and a name that it may not vouch for.
 #[test]
 fn a_name_of_another_domain_below_our_root_is_refused() {
@@ -296,6 +306,16 @@ fn revoked_certificates_and_services_are_refused_and_open_connections_known() {
     assert!(world.trust.is_revoked(&peer));
     assert_eq!(call(&world, &world.node_with(fresh)).server_error, revoked);
 
+    // By key: also what was renewed since, and what nobody remembers.
+    let mut told = trust_to_wire(&bundle, &RevocationList::default());
+    told.revoked_keys.push(peer.key.as_bytes().to_vec());
+    let (_, list) = trust_from_wire(world.trust.trust_domain(), &told).unwrap();
+    assert_eq!(trust_to_wire(&bundle, &list), told);
+    world.trust.replace(&bundle, list).unwrap();
+    assert!(world.trust.is_revoked(&peer));
+    assert_eq!(shake(&client, &server).server_error, revoked);
+    assert!(call(&world, &world.node("users")).succeeded(), "another instance of the service is not meant");
+
     let callee = orders.identity().unwrap().current();
     world.trust.replace(&bundle, RevocationList::new([callee.serial], []).unwrap()).unwrap();
     assert_eq!(shake(&client, &server).client_error, revoked);
@@ -426,6 +446,9 @@ fn trust_from_control_is_taken_as_a_whole_or_not_at_all() {
     assert_eq!(changed(&|trust| trust.revoked_ids.push("orders".into())), id);
     let serial = BundleError::Revoked(IdError::Serial);
     assert_eq!(changed(&|trust| trust.revoked_serials.push(vec![1; 21])), serial);
+    assert_eq!(changed(&|trust| trust.revoked_keys.push(vec![1; 31])), BundleError::RevokedKey);
+    let many = |trust: &mut weft_model::wire::Trust| trust.revoked_keys = vec![vec![1; 32]; 16_385];
+    assert_eq!(changed(&many), BundleError::TooManyRevoked);
     let many = |trust: &mut weft_model::wire::Trust| trust.revoked_serials = vec![vec![1]; 65_537];
     assert_eq!(changed(&many), BundleError::TooManyRevoked);
 }

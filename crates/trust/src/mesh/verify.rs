@@ -19,7 +19,7 @@ use rustls::{
 use super::{CHAIN_MAX, MeshError, MeshTrust};
 use crate::bundle::Bundle;
 use crate::certificate::identity_of;
-use crate::identity::{Identity, SpiffeId, TrustDomain};
+use crate::identity::{DEFAULT_NAMESPACE, Identity, SpiffeId, TrustDomain};
 
 /// A bundle made ready to verify with.
 pub(super) struct Anchors {
@@ -44,6 +44,9 @@ pub enum PeerRefusal {
         /// Whose roots anchored its chain.
         anchor: TrustDomain,
     },
+    /// The mesh has one namespace: a service of the same name in another one is not that service.
+    #[error("the peer is {0}, which is in another namespace")]
+    ForeignNamespace(SpiffeId),
     /// Another service answered.
     #[error("the peer is {found}, not {expected}")]
     OtherService {
@@ -103,6 +106,9 @@ impl MeshTrust {
         let identity = identity_of(leaf).map_err(|error| refuse(error.into()))?;
         if !identity.id.is_of(&self.domain) {
             return Err(refuse(PeerRefusal::ForeignDomain { id: identity.id, anchor: self.domain.clone() }));
+        }
+        if identity.id.namespace() != DEFAULT_NAMESPACE {
+            return Err(refuse(PeerRefusal::ForeignNamespace(identity.id)));
         }
         if self.is_revoked(&identity) {
             return Err(Error::InvalidCertificate(Reason::Revoked));
