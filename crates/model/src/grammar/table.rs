@@ -342,7 +342,7 @@ static SERVICE_KEYS: Object = Object {
         key(
             "api",
             Shape::scalar(&FILE),
-            "OpenAPI 3 or `.proto` file, relative to the manifest. Its operations are checked in `calls` and routes, name metrics, and say what may be retried.",
+            "OpenAPI 3 or `.proto` file, relative to the manifest. Its operations are checked in `calls` and routes, name metrics, and say what may be retried. Paths are as the service gets them: `servers` is not looked at.",
         )
         .example("api/orders.openapi.yaml"),
         key(
