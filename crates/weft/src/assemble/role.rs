@@ -78,8 +78,11 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
     let (engine, exporter, exported) = super::traces::engine_with_exporter(bootstrap.id.service(), config)?;
     let settings =
         Settings { bootstrap, data_dir: start.data_dir.clone(), build: build(), clock: clock.clone() };
+    let mut early = Vec::new();
     let link = tokio::select! {
         link = Link::enrol(settings) => link?,
+        // Control may be away for long, and the supervisor may go meanwhile.
+        () = until_orphaned(&mut words, &mut early) => return Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
@@ -106,7 +109,10 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
     let linked = tokio::task::spawn_local(link.run(Arc::new(plane), says));
     let mut process =
         Process { engine, presence, isolation, peers, grace: start.grace, words, terminate, interrupt };
-    let grace = process.until_told_to_leave(applied_seen).await?;
+    let grace = match process.catch_up(early).await? {
+        Some(grace) => grace,
+        None => process.until_told_to_leave(applied_seen).await?,
+    };
     process.drain(grace).await;
     // Neither a control nor a receiver of traces that cannot be reached must keep the process.
     let _ = stop.send(true);
@@ -139,6 +145,18 @@ fn lines() -> mpsc::Receiver<String> {
         }
     });
     receiver
+}
+
+/// Completes when the supervisor is gone; until then it keeps what the supervisor says. Words that it does not take wait, and
+/// their sender with them.
+async fn until_orphaned(words: &mut mpsc::Receiver<String>, early: &mut Vec<String>) {
+    while early.len() < WORDS_MAX {
+        match words.recv().await {
+            Some(line) => early.push(line),
+            None => return,
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn first_line(words: &mut mpsc::Receiver<String>) -> anyhow::Result<RoleStart> {
@@ -208,6 +226,16 @@ struct Process {
 }
 
 impl Process {
+    /// Obeys what was said before there was anything to obey with; returns how to drain if that was said.
+    async fn catch_up(&mut self, early: Vec<String>) -> anyhow::Result<Option<DrainGrace>> {
+        for line in early {
+            if let Some(grace) = self.hear(&line).await? {
+                return Ok(Some(grace));
+            }
+        }
+        Ok(None)
+    }
+
     async fn until_told_to_leave(
         &mut self,
         mut applied: watch::Receiver<Applied>,

@@ -1,8 +1,12 @@
 //! End each part at once, without a word to it, while requests come in.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
 use weft_testkit::http::{self, Request};
 use weft_testkit::load::{Load, Outcomes};
-use weft_testkit::{Manifest, System, processes, until};
+use weft_testkit::{Manifest, System, ports, processes, until};
 
 use super::{ONE, WEFT};
 
@@ -133,5 +137,39 @@ fn a_killed_gateway_comes_back_on_the_same_address() {
     );
     assert_eq!(http::get(system.edge, "/echo").unwrap().status, 200);
     assert!(system.interrupt().success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn a_role_that_never_found_control_ends_with_its_supervisor() {
+    let mut system = System::up(WEFT, &Manifest::new(ONE));
+    let data = system.folder().join(".weft");
+    let read = |name: &str| std::fs::read_to_string(data.join(name)).unwrap();
+    let place: serde_json::Value = serde_json::from_str(&read("control.json")).unwrap();
+    let admin = place["admin"].as_str().unwrap().parse().unwrap();
+    let asked = serde_json::json!({ "service": "weft-gateway", "instance": "late", "version": "v1" });
+    let request = Request::new("POST", "/v1/tokens")
+        .field("authorization", &format!("Bearer {}", read("admin.token").trim()))
+        .field("content-type", "application/json")
+        .body(asked.to_string());
+    let bootstrap = http::send(admin, &request).unwrap().json()["bootstrap"].clone();
+    assert!(system.interrupt().success());
+
+    // Nobody is there to enrol with by now.
+    let listen = format!("127.0.0.1:{}", ports::free());
+    let mut gateway = Command::new(WEFT)
+        .args(["gateway", "--listen", &listen])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = serde_json::json!({ "bootstrap": bootstrap, "data_dir": system.folder().join("late"), "service": null });
+    let mut life_line = gateway.stdin.take().unwrap();
+    life_line.write_all(format!("{start}\n").as_bytes()).unwrap();
+    until("it listens", || TcpStream::connect(&listen).ok());
+    assert!(gateway.try_wait().unwrap().is_none());
+    drop(life_line);
+    assert!(until("it ends", || gateway.try_wait().unwrap()).success());
     system.assert_nothing_left();
 }
