@@ -382,6 +382,8 @@ pub(crate) struct Progress {
     pub(crate) waits: Cell<bool>,
     /// Set when a part comes.
     pub(crate) moved: Cell<bool>,
+    /// What came in the attempt that runs.
+    pub(crate) bytes: Cell<u64>,
     /// Since when all of it was there; only then the service's time runs.
     pub(crate) whole_since: Cell<Option<Tick>>,
 }
@@ -457,6 +459,7 @@ impl<'a> RequestBody<'a> {
             let RequestBody { reader, sent, bytes, bytes_max, .. } = self;
             copy(reader, writer, &progress.waits, |part| {
                 progress.moved.set(true);
+                progress.bytes.set(progress.bytes.get() + part.len() as u64);
                 *bytes += part.len() as u64;
                 if *bytes > *bytes_max {
                     return Err(BodyError::TooLarge);

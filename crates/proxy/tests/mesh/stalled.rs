@@ -239,3 +239,36 @@ async fn hundreds_of_connections_that_wait_hold_up_nobody() {
         assert_eq!(client.get("/").await.status(), 200);
     }
 }
+
+#[tokio::test]
+async fn a_body_that_trickles_ends_and_a_stream_that_does_goes_on() {
+    let limits = Limits { body_patience: SOON, ..Limits::default() };
+    // The time of a try is looked at again and again as long as the body comes.
+    let manifest = EDGE.replace("retry: none", "retry: none, per_try_timeout: 1s");
+    let mesh = mesh(&manifest).limits(limits).on("api", echo("api").await).start().await;
+    let mut trickling = Wire::to(mesh.edge_address()).await;
+    trickling.write("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await;
+    let mut drops = tokio::time::interval(Duration::from_millis(20));
+    let late = within("an end", async {
+        loop {
+            drops.tick().await;
+            trickling.try_write("x").await;
+            tokio::select! {
+                biased;
+                answer = trickling.answer() => return answer,
+                () = std::future::ready(()) => {}
+            }
+        }
+    });
+    let late = late.await;
+    assert_eq!((late.status(), late.code().as_str()), (408, "W2024"), "{}", late.text());
+    // What says no length may be a stream: however slowly it comes.
+    let mut stream = Wire::to(mesh.edge_address()).await;
+    stream.write("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    for _ in 0..70 {
+        drops.tick().await;
+        stream.write("1\r\nx\r\n").await;
+    }
+    stream.write("0\r\n\r\n").await;
+    assert_eq!(stream.answer().await.status(), 200);
+}

@@ -16,6 +16,7 @@ use super::{ENDED_BY, Job, cannot};
 use crate::access::Record;
 use crate::body::{BodyLength, Broken, Progress, RequestBody, Responder, Writer};
 use crate::buffer::LentHead;
+use crate::connection::Entry;
 use crate::connection::http1::{BodyFraming, RequestWire, ResponseTo, Upgrade, write_request};
 use crate::connection::http1_io::{Http1Reply, Http1Writer};
 use crate::connection::http2_io::{self, Http2Writer};
@@ -32,6 +33,10 @@ use crate::worker::{Callee, CalleeKind, Worker};
 
 /// Interim heads that are passed on; who sends more of them means no answer.
 const INTERIMS_MAX: u32 = 64;
+
+/// Bytes a second that a body from outside must come with on average, once it has come for long (see `Limits::body_patience`). A tenth of
+/// the slowest mobile network.
+const BODY_RATE_MIN: u64 = 500;
 
 /// How one attempt ended.
 pub(super) enum Tried {
@@ -189,6 +194,8 @@ impl One<'_, '_, '_, '_> {
     async fn carry(&mut self, flight: &mut InFlight, mut writer: Writer<'_>, reply: Reply<'_>) -> Carried {
         let worker = self.job.worker;
         let body = &mut *self.body;
+        let announced =
+            self.request.conn.entry == Entry::Edge && matches!(body.length(), BodyLength::Known(_));
         let progress = Progress::default();
         progress.spent.set(self.attempts.progress.spent.get());
         let upload = pin!(async {
@@ -207,7 +214,7 @@ impl One<'_, '_, '_, '_> {
         let (mut reply, mut interims) = (reply, 0);
         let answer = loop {
             let first = first_of(&mut upload, reply.head(&mut head), self.responder.gone());
-            let first = in_time(self.job, &self.limits, &progress, first).await;
+            let first = in_time(self.job, &self.limits, &progress, announced, first).await;
             self.attempts.progress.spent.set(progress.spent.get());
             match first {
                 // Of a call of gRPC it is not known whose turn it is.
@@ -294,14 +301,17 @@ impl One<'_, '_, '_, '_> {
 }
 
 /// Waits for `first` until the attempt's time is over. A default limit, and that of a try, is the service's time and not the
-/// client's: it begins anew as long as the request still comes, for the last time with its end.
+/// client's: it begins anew as long as the request still comes, for the last time with its end. A body of announced length from
+/// outside that only trickles ends it.
 async fn in_time<T>(
     job: &Job<'_>,
     limits: &Attempt,
     progress: &Progress,
+    announced: bool,
     first: impl Future<Output = T>,
 ) -> Option<T> {
     let timer = &job.worker.timer;
+    let began = timer.recent();
     let span = timer.recent().until(limits.ends);
     let last = if job.limits.whole.is_some() { job.limits.whole.at() } else { Tick::NEVER };
     let (mut first, mut ends) = (pin!(first), limits.ends);
@@ -310,6 +320,14 @@ async fn in_time<T>(
         let again = (progress.whole_since.get().unwrap_or_else(|| timer.recent()) + span).min(last);
         if came.is_some() || again <= ends || !progress.moved.replace(false) {
             return came;
+        }
+        let taken = timer.recent().since(began);
+        let trickles = announced && progress.whole_since.get().is_none();
+        if trickles
+            && taken >= job.worker.limits().body_patience
+            && progress.bytes.get() < BODY_RATE_MIN * taken.as_secs().max(1)
+        {
+            return None;
         }
         ends = again;
     }
