@@ -446,6 +446,15 @@ impl<'a> RequestBody<'a> {
         }
     }
 
+    /// Reads what is left, at most so many bytes, for nobody.
+    pub(crate) async fn skip(&mut self, bytes_max: usize) {
+        let mut left = bytes_max;
+        while left > 0 && !self.is_complete() {
+            let Ok(piece) = self.reader.next().await else { return };
+            left = left.saturating_sub(piece.bytes().len());
+        }
+    }
+
     /// Sends all of it, from the start.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ const RESETS_MAX: usize = 32;
 /// whoever else is on the connection must not pay for them. How often that may be is for the guard to say.
 const RESETS_MESH_MAX: usize = 1000;
 
+/// Bytes of a request that are still taken after its answer: what clients send before they look.
+const HEARD_OUT_BYTES_MAX: usize = 64 * 1024;
+
 /// A client is sent to a new connection after so long, give or take the jitter: so a few long-lived connections find their
 /// way to all workers and to instances that were added since, and not all at once.
 const AGE_MAX: Duration = Duration::from_secs(600);
@@ -149,7 +152,8 @@ async fn stream_of(
         let text = rescue::answer(&ended, is_grpc(&head), "", &mut answer);
         let mut record = crate::access::Record::begin(began);
         answer_with(&mut responder, &answer, text, &mut record).await;
-        return;
+        let mut body = RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX);
+        return hear_out(worker, &mut body).await;
     }
     // One check of expectation is enough in HTTP/2: the client sees our window, not a 100.
     head.remove(Known::Expect);
@@ -157,6 +161,18 @@ async fn stream_of(
     let grpc = is_grpc(&head);
     let request = Request { conn, head: &mut head, upgrade: Upgrade::None, grpc, began };
     exchange::run(worker, request, &mut body, &mut responder).await;
+    hear_out(worker, &mut body).await;
+}
+
+/// Takes the rest of a short request that was answered before its end. A stream that is let go before that is reset, which
+/// RFC 9113, 8.1 allows after an answer; clients that are in wide use then lose the answer, and with it why they were refused.
+async fn hear_out(worker: &Worker, body: &mut RequestBody<'_>) {
+    if body.is_complete() {
+        return;
+    }
+    let until = worker.timer.now() + worker.limits().linger;
+    // A stream that is over or was reset already ends this at once.
+    let _ = worker.timer.limit(until, body.skip(HEARD_OUT_BYTES_MAX)).await;
 }
 
 fn refusal(error: &HeadError) -> Ended {

@@ -384,6 +384,58 @@ async fn frames_that_break_a_rule_get_the_answer_of_the_rule() {
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), ROWS.len(), wrong.join("\n"));
 }
 
+/// Reads frames until one of stream 1 ends it or resets it: its type.
+async fn end_of_stream(wire: &mut Wire) -> u8 {
+    loop {
+        let head = wire.bytes(9).await;
+        wire.bytes(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize).await;
+        let of_stream = head[8] == 1;
+        let ends = head[3] == RST_STREAM || matches!(head[3], DATA | HEADERS) && head[4] & END_STREAM != 0;
+        if of_stream && ends {
+            return head[3];
+        }
+    }
+}
+
+/// Whether stream 1 is reset before a ping is answered.
+async fn is_reset(wire: &mut Wire) -> bool {
+    wire.write(frame(PING, 0, 0, b"anything")).await;
+    loop {
+        let head = wire.bytes(9).await;
+        wire.bytes(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize).await;
+        match head[3] {
+            RST_STREAM => return true,
+            PING if head[4] == 1 => return false,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_a_short_request_is_not_followed_by_a_reset() {
+    let mesh = mesh(EDGE).on("api", echo("api").await).start().await;
+    // Refused by the codec's first look, and by a stage.
+    for (path, field) in [("/%zz", ("x-any", "1")), ("/", ("grpc-timeout", "soon"))] {
+        let head = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "a"), field];
+        for parts in [1, 4] {
+            let mut wire = Wire::to(mesh.edge_address()).await;
+            wire.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+            wire.write([frame(SETTINGS, 0, 0, &[]), asked(&head, END_HEADERS)].concat()).await;
+            assert_eq!(end_of_stream(&mut wire).await, DATA, "{path}: an answer");
+            assert!(!is_reset(&mut wire).await, "{path}: a client that still sends would lose its answer");
+            if parts == 1 {
+                wire.write(frame(DATA, END_STREAM, 1, b"body")).await;
+                assert!(!is_reset(&mut wire).await, "{path}: the request ended by itself");
+                continue;
+            }
+            for _ in 0..parts {
+                wire.write(frame(DATA, 0, 1, &[b'x'; 16 * 1024])).await;
+            }
+            assert_eq!(end_of_stream(&mut wire).await, RST_STREAM, "{path}: nobody listens for ever");
+        }
+    }
+}
+
 /// What h2spec finds fault with and is right by us: a port of ours without TLS speaks HTTP/1.1 too, so what is no preface
 /// of HTTP/2 is a bad request of HTTP/1.1 and is answered as that.
 const BY_US_RIGHT: [&str; 1] = ["Sends invalid connection preface"];
