@@ -69,6 +69,15 @@ impl Stream {
         poll_fn(|cx| self.poll_read(cx, space)).await
     }
 
+    /// Lets the peer see, once this is dropped, that the stream broke off and did not end: by a reset, or under TLS by an end
+    /// without `close_notify`, which still delivers what was written.
+    pub(crate) fn break_off(&self) {
+        if let Inner::Plain(tcp) = &*self.inner.borrow() {
+            // A socket that refuses the option is closed in the ordinary way.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+
     /// Acknowledges what has come without the delay of TCP. Who sends a head and its body in two writes, as many simple
     /// servers do, holds the second back until the first is acknowledged (Nagle; RFC 9293, 3.7.4), which a receiver that
     /// has nothing to say delays by 40 ms.

@@ -23,7 +23,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 const READ_BYTES: usize = 16 * 1024;
 
 /// Joins two streams until both directions have ended. What each side sent ahead goes first. Bytes are counted as they pass:
-/// connections of databases last for days.
+/// connections of databases last for days. A stream that breaks off on one side breaks off on the other, so that nobody
+/// takes a part for the whole.
 pub(crate) async fn join(
     worker: &Rc<Worker>,
     down: &Stream,
@@ -40,17 +41,21 @@ pub(crate) async fn join(
     let callee = up.identity();
     let both = async {
         // One direction that breaks ends the other; one that ends cleanly does not.
-        let _ = tokio::try_join!(
+        tokio::try_join!(
             one_way(down, down_ahead, up, &moved, &received),
             one_way(up, up_ahead, down, &moved, &sent)
-        );
+        )
     };
     let idle = worker.timer.until_silent(IDLE, || moved.replace(false));
-    tokio::select! {
-        () = both => {}
-        () = idle => {}
-        () = worker.until_revoked(callee.as_ref()) => {}
-        _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => {}
+    let ended = tokio::select! {
+        both = both => both.is_ok(),
+        () = idle => false,
+        () = worker.until_revoked(callee.as_ref()) => false,
+        _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => false,
+    };
+    if !ended {
+        down.break_off();
+        up.break_off();
     }
 }
 
@@ -86,7 +91,10 @@ pub(crate) async fn outbound(worker: &Rc<Worker>, active: &Active, callee: &Rc<C
             let (source, destination) = (active.compiled.me, callee.upstream.id);
             counted(worker, TcpEdge { side: Side::Client, source, destination }, &down, &up).await;
         }
-        Err(code) => refuse(worker, code, &callee.plan.name),
+        Err(code) => {
+            down.break_off();
+            refuse(worker, code, &callee.plan.name);
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 use weft_trust::mesh::{MeshTls, mesh_server_name};
 
@@ -108,6 +110,30 @@ async fn a_server_that_speaks_first_and_closes_first_is_heard() {
 }
 
 #[tokio::test]
+async fn a_stream_that_breaks_off_is_not_taken_for_one_that_ended() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mesh = shop(listener.local_addr().unwrap().port()).await;
+    for breaks in ["service", "client"] {
+        let mut client = connect(mesh.toward("api", "db")).await;
+        client.write_all(b"dump").await.unwrap();
+        let mut heard = [0; 4];
+        let service = loop {
+            let (mut service, _) = within("the service's connection", listener.accept()).await.unwrap();
+            // Whoever looks whether the service is well says nothing.
+            if within("the question", service.read_exact(&mut heard)).await.is_ok() {
+                break service;
+            }
+        };
+        let (broken, mut other) = if breaks == "service" { (service, client) } else { (client, service) };
+        broken.set_zero_linger().unwrap();
+        drop(broken);
+        let rest = within("the end", other.read(&mut heard)).await;
+        let kind = rest.map_err(|error| error.kind());
+        assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset), "broken off by the {breaks}");
+    }
+}
+
+#[tokio::test]
 async fn megabytes_pass_both_ways_at_once() {
     let mesh = shop(parrot().await).await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -117,7 +143,6 @@ async fn megabytes_pass_both_ways_at_once() {
             let sent = noise(2_000_000 + number);
             let (mut read, mut write) = connect(address).await.into_split();
             let writing = async {
-                use tokio::io::AsyncWriteExt as _;
                 write.write_all(&sent).await.unwrap();
                 write.shutdown().await.unwrap();
             };
@@ -187,8 +212,13 @@ async fn bytes_are_no_way_round_the_checks_of_requests() {
 async fn a_service_that_is_not_there_closes_the_connection() {
     let (gone, _held) = nobody();
     let mesh = shop(gone).await;
-    let mut client = Wire::to(mesh.toward("api", "db")).await;
-    client.closed().await;
+    let mut client = connect(mesh.toward("api", "db")).await;
+    let end = within("the end", client.read(&mut [0])).await.map_err(|error| error.kind());
+    assert_eq!(
+        end,
+        Err(std::io::ErrorKind::ConnectionReset),
+        "it did not answer with nothing, it did not answer"
+    );
     let report = mesh.beside("db").engine.report().await;
     assert_eq!(counted(&report, "weft_refusals", &[("code", "connect_failed")]), 1.0);
 }
