@@ -6,6 +6,9 @@ use weft_model::plan::{CorsPlan, RoutePlan};
 use crate::head::{Head, HeadError, Known, Method, Version};
 use crate::rescue::Ended;
 
+/// Fields in which an answer of gRPC that is only a head says how the call ended.
+const GRPC_ENDING: &str = "grpc-status, grpc-message, grpc-status-details-bin";
+
 /// Whether a request is a preflight.
 pub(crate) fn is_preflight(head: &Head) -> bool {
     head.method() == Method::Options && head.has(Known::Origin) && head.has(Known::AccessControlRequestMethod)
@@ -75,8 +78,14 @@ pub(crate) fn fields(cors: &CorsPlan, head: &Head, answer: &mut Head) -> Result<
     if cors.credentials {
         answer.push_known(Known::AccessControlAllowCredentials, b"true")?;
     }
-    if !cors.expose.is_empty() {
-        answer.push_known(Known::AccessControlExposeHeaders, cors.expose.join(", ").as_bytes())?;
+    let mut expose = cors.expose.join(", ");
+    if answer.has(Known::GrpcStatus) {
+        // An answer of gRPC without a body says here how the call ended; a page that cannot read it takes it for no answer.
+        let separator = if expose.is_empty() { "" } else { ", " };
+        expose = format!("{expose}{separator}{GRPC_ENDING}");
+    }
+    if !expose.is_empty() {
+        answer.push_known(Known::AccessControlExposeHeaders, expose.as_bytes())?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ services:
   absent: { run: x, protocol: grpc }
 gateway:
   auth: none
+  cors: { origins: [\"https://shop.test\"], methods: [POST], headers: [content-type, x-grpc-web], expose: [x-mine] }
   routes:
     POST /shop.Prices/**: prices
     POST /shop.Absent/**: absent
@@ -155,6 +156,19 @@ async fn a_failure_is_in_the_head_or_in_the_last_frame() {
     let (messages, last) = frames(&answer.body);
     assert_eq!(messages, [b"first"]);
     assert!(last.starts_with("grpc-status: 10\r\n"), "{last}");
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_can_read_a_status_that_is_in_the_head() {
+    let mesh = shop().await;
+    let all = "x-mine, grpc-status, grpc-message, grpc-status-details-bin";
+    // Said by the service, said by us, and an answer whose status is in its body.
+    for (path, exposed) in [("Prices/Fail", all), ("Absent/Get", all), ("Prices/Get", "x-mine")] {
+        let asked = String::from_utf8(ask(&format!("/shop.{path}"), BYTES, &framed(b"tea"))).unwrap();
+        let mut client = Wire::to(mesh.edge_address()).await;
+        let answer = client.ask(asked.replacen("\r\n", "\r\norigin: https://shop.test\r\n", 1)).await;
+        assert_eq!(answer.field("access-control-expose-headers"), Some(exposed), "{path}");
+    }
 }
 
 #[tokio::test]
