@@ -216,13 +216,16 @@ impl Pool {
         self.first..=self.first + (POOL_PORTS - 1)
     }
 
-    /// A port of `127.0.0.1` that nobody listens on; it is not given again before [`Pool::give_back`].
+    /// A port of `127.0.0.1` that nobody listens on; it is not given again before [`Pool::give_back`]. If there is a choice,
+    /// one that no connection of a minute ago stands on: who listens without `SO_REUSEADDR` would find it in use.
     ///
     /// # Errors
     /// All are taken.
     pub fn take(&mut self, what: &str) -> Result<u16, PortError> {
         let free = |port: &u16| !self.given.contains(*port) && is_free(*port).is_ok();
-        let port = self.range().find(free).ok_or_else(|| PortError::NoneFree(what.to_owned()))?;
+        let found =
+            self.range().find(|port| free(port) && is_untouched(*port)).or_else(|| self.range().find(free));
+        let port = found.ok_or_else(|| PortError::NoneFree(what.to_owned()))?;
         self.given.insert(port);
         Ok(port)
     }
@@ -251,6 +254,13 @@ fn is_free(port: u16) -> io::Result<()> {
     // Without SO_REUSEPORT, and with SO_REUSEADDR: fails exactly where somebody listens. Services that bind all addresses
     // would meet somebody on another address too.
     listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), false).map(drop)
+}
+
+/// Whether a port can be had without `SO_REUSEADDR`: no connection that ended is left on it (RFC 9293, TIME-WAIT).
+fn is_untouched(port: u16) -> bool {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()));
+    bound.is_ok()
 }
 
 #[cfg(test)]
@@ -308,6 +318,25 @@ mod tests {
         assert_ne!(one, two);
         pool.give_back(one);
         assert_eq!(pool.take("c").unwrap(), one);
+    }
+
+    #[test]
+    fn a_port_on_which_a_connection_just_ended_comes_last() {
+        use std::io::Read as _;
+        let mut pool = Pool::new(48);
+        let port = pool.take("a").unwrap();
+        pool.give_back(port);
+        let service = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // The service says goodbye first, so that the connection stays with it.
+        drop(service.accept().unwrap());
+        drop(service);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        drop(client);
+        assert!(is_free(port).is_ok() && !is_untouched(port));
+        let all: Vec<u16> = std::iter::from_fn(|| pool.take("b").ok()).collect();
+        let place = all.iter().position(|other| *other == port).expect("better than none");
+        assert!(place > 0 && all[place..].iter().all(|other| !is_untouched(*other)), "{all:?}");
     }
 
     #[test]
