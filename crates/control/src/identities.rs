@@ -118,9 +118,13 @@ impl Identities {
         let now = clock.wall();
         let store = Store::open(dir, passphrase)?;
         let warning = store.warning();
+        let registry = store.read(REGISTRY)?;
+        if let Some(lost) = what_is_lost(Authority::is_kept_in(&store)?, registry.is_some()) {
+            tracing::warn!(dir = %dir.display(), "{lost}");
+        }
         let authority = Authority::open(&store, domain, now)?;
-        let enrolment = match store.read(REGISTRY)? {
-            Some(bytes) => serde_json::from_slice(&bytes)?,
+        let enrolment = match &registry {
+            Some(bytes) => serde_json::from_slice(bytes)?,
             None => Enrolment::default(),
         };
         let trust = MeshTrust::new(&authority.bundle()?, enrolment.revoked(now))?;
@@ -129,16 +133,12 @@ impl Identities {
         let own = MeshIdentity::from_issued(&key, &issued.chain, &trust, now)?;
         let tls = MeshTls::new(Arc::clone(&own), trust, clock)?;
         let own_renewal = renew_at(now, issued.not_after, 0.5);
-        let inner = Mutex::new(Inner {
-            authority,
-            enrolment,
-            store,
-            text: Vec::new(),
-            edge: None,
-            own_renewal,
-            unsaved: false,
-        });
-        Ok((Self { inner, tls, own, key, lifetime, clock: clock.clone() }, warning))
+        let mut inner =
+            Inner { authority, enrolment, store, text: Vec::new(), edge: None, own_renewal, unsaved: false };
+        if registry.is_none() {
+            inner.save_registry()?;
+        }
+        Ok((Self { inner: Mutex::new(inner), tls, own, key, lifetime, clock: clock.clone() }, warning))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -343,6 +343,21 @@ impl Inner {
         let (bundle, revoked) = (self.authority.bundle()?, self.enrolment.revoked(now));
         let trust = trust_to_wire(&bundle, &revoked);
         Ok((bundle, revoked, trust))
+    }
+}
+
+/// What to say where one of the two files of the store is there without the other: they are made together.
+fn what_is_lost(authority: bool, registry: bool) -> Option<&'static str> {
+    match (authority, registry) {
+        (false, true) => Some(
+            "the authority's keys are gone, so new ones are made: what runs with the old ones must be restarted \
+             (`weft restart`), and clients of the edge need the new roots",
+        ),
+        (true, false) => Some(
+            "the registry of enrolled instances is gone: what runs must be restarted (`weft restart`), and what was \
+             revoked is not known any more",
+        ),
+        _ => None,
     }
 }
 

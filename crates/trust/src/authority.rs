@@ -181,6 +181,14 @@ impl Authority {
         Ok(authority)
     }
 
+    /// Whether `store` keeps an authority, so that [`Authority::open`] makes no new one.
+    ///
+    /// # Errors
+    /// A store that refuses.
+    pub fn is_kept_in(store: &Store) -> Result<bool, StoreError> {
+        Ok(store.read(FILE)?.is_some())
+    }
+
     /// Writes the state. To be called whenever [`Maintained::changed`], before the new bundle is sent to anyone.
     ///
     /// # Errors

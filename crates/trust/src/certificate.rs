@@ -56,6 +56,11 @@ pub(crate) fn validity_of(der: &CertificateDer<'_>) -> Result<(SystemTime, Syste
     Ok((system_time(validity.not_before), system_time(validity.not_after)))
 }
 
+/// Whether a certificate is of this public key (`SubjectPublicKeyInfo`, DER).
+pub(crate) fn is_of_key(der: &CertificateDer<'_>, spki: &[u8]) -> Result<bool, CertificateError> {
+    Ok(read(der)?.public_key().raw == spki)
+}
+
 /// The DNS names and addresses of an edge certificate, lower case; what is neither is left out.
 pub(crate) fn dns_names_of(der: &CertificateDer<'_>) -> Result<Vec<String>, CertificateError> {
     let certificate = read(der)?;

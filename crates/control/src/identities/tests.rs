@@ -35,3 +35,28 @@ fn what_a_full_disk_did_not_take_is_stored_and_told_when_it_does() {
     let stored = identities.lock().store.read("authority").unwrap().unwrap();
     assert!(String::from_utf8(stored.to_vec()).unwrap().contains("next_root"));
 }
+
+#[test]
+fn a_store_that_lost_a_part_is_told() {
+    let folder = Folder::new();
+    let dir = folder.0.join("authority");
+    let (identities, _) = open(&dir);
+    let lost = |dir: &Path| {
+        let store = Store::open(dir, None).unwrap();
+        what_is_lost(Authority::is_kept_in(&store).unwrap(), store.read(REGISTRY).unwrap().is_some())
+    };
+    drop(identities);
+    assert_eq!(lost(&dir), None, "nobody enrolled, and nothing is lost");
+    let kept = std::fs::read(dir.join("authority")).unwrap();
+    std::fs::remove_file(dir.join("authority")).unwrap();
+    assert!(lost(&dir).unwrap().contains("keys are gone"));
+    std::fs::write(dir.join("authority"), kept).unwrap();
+    set_private(&dir.join("authority"));
+    std::fs::remove_file(dir.join(REGISTRY)).unwrap();
+    assert!(lost(&dir).unwrap().contains("registry"));
+}
+
+fn set_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}

@@ -3,6 +3,7 @@
 //! Holds no key: a gateway with `tls: auto` gets its pair anew from control.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let path = path_of(data_dir, instance);
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let rows = endpoints.map(|endpoints| endpoints.instances.iter().map(Row::of).collect());
     let plan = serde_json::from_str(json)?;

@@ -10,6 +10,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Authority, AuthorityError, OldRoot, Signing};
 use crate::bundle::ROOTS_MAX;
+use crate::certificate::is_of_key;
 use crate::identity::TrustDomain;
 use crate::key::NodeKey;
 
@@ -95,7 +96,12 @@ impl Signing {
     fn from_state(state: &SigningState) -> Result<Self, AuthorityError> {
         let secret = Zeroizing::new(decode(&state.key)?);
         let certificate = decode(&state.certificate)?;
-        Self::of(NodeKey::from_secret_der(&secret)?, CertificateDer::from(certificate))
+        let (key, certificate) = (NodeKey::from_secret_der(&secret)?, CertificateDer::from(certificate));
+        // Found here, and not when the first certificate that nobody believes is issued days later.
+        if !is_of_key(&certificate, key.public_der())? {
+            return Err(AuthorityError::Damaged("a key is not that of its certificate".to_owned()));
+        }
+        Self::of(key, certificate)
     }
 }
 

@@ -224,6 +224,15 @@ fn the_state_survives_a_restart_sealed_or_not() {
     }
 }
 
+/// The state with a key that is good, but not that of the certificate beside it.
+fn with_other_key(state: &str, which: &str) -> String {
+    use base64::Engine as _;
+    let secret = NodeKey::generate().unwrap().secret_der().unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(state).unwrap();
+    state[which]["key"] = base64::prelude::BASE64_STANDARD.encode(&*secret).into();
+    state.to_string()
+}
+
 #[test]
 fn a_damaged_state_is_refused_and_not_quoted() {
     let dir = TestDir::new();
@@ -240,6 +249,8 @@ fn a_damaged_state_is_refused_and_not_quoted() {
         text.replace("\"key\":\"", "\"key\":\"AAAA"),
         text.replace("shop.test", "Shop.test"),
         text[..text.len() / 2].to_owned(),
+        with_other_key(&text, "root"),
+        with_other_key(&text, "issuing"),
     ];
     for case in cases {
         store.write("authority", case.as_bytes()).unwrap();
