@@ -270,6 +270,15 @@ impl<'a> Responder<'a> {
         }
     }
 
+    /// Whether an answer with a body was begun on a stream of HTTP/2.
+    pub(crate) fn has_http2_body(&mut self) -> bool {
+        match self {
+            Responder::Http2(responder) => responder.has_body(),
+            Responder::GrpcWeb(responder) => responder.inner().has_http2_body(),
+            Responder::Http1(_) | Responder::Nobody => false,
+        }
+    }
+
     /// The answer broke off: makes sure that the client sees it. An HTTP/1.1 connection is cut by its owner.
     pub(crate) fn abort(&mut self) {
         match self {

@@ -323,12 +323,13 @@ pub(crate) struct Http2Responder {
     respond: h2::server::SendResponse<Bytes>,
     head_only: bool,
     started: bool,
+    with_body: bool,
 }
 
 impl Http2Responder {
     /// `head_only`: the request was a HEAD.
     pub(crate) fn new(respond: h2::server::SendResponse<Bytes>, head_only: bool) -> Self {
-        Http2Responder { respond, head_only, started: false }
+        Http2Responder { respond, head_only, started: false, with_body: false }
     }
 
     pub(crate) fn start(
@@ -340,8 +341,14 @@ impl Http2Responder {
         let bodiless = self.head_only || matches!(head.status(), 204 | 304) || length == BodyLength::None;
         let response = write_response(head, length, declared);
         self.started = true;
+        self.with_body = !bodiless;
         let send = self.respond.send_response(response, bodiless).map_err(|_| BodyError::Gone)?;
         Ok(Http2Writer::new(send, length, bodiless))
+    }
+
+    /// Whether an answer with a body was begun.
+    pub(crate) fn has_body(&self) -> bool {
+        self.with_body
     }
 
     /// Sends an interim head.

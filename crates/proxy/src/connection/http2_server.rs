@@ -153,7 +153,7 @@ async fn stream_of(
         let mut record = crate::access::Record::begin(began);
         answer_with(&mut responder, &answer, text, &mut record).await;
         let mut body = RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX);
-        return hear_out(worker, &mut body).await;
+        return hear_out(worker, &mut body, &mut responder).await;
     }
     // One check of expectation is enough in HTTP/2: the client sees our window, not a 100.
     head.remove(Known::Expect);
@@ -161,13 +161,14 @@ async fn stream_of(
     let grpc = is_grpc(&head);
     let request = Request { conn, head: &mut head, upgrade: Upgrade::None, grpc, began };
     exchange::run(worker, request, &mut body, &mut responder).await;
-    hear_out(worker, &mut body).await;
+    hear_out(worker, &mut body, &mut responder).await;
 }
 
 /// Takes the rest of a short request that was answered before its end. A stream that is let go before that is reset, which
 /// RFC 9113, 8.1 allows after an answer; clients that are in wide use then lose the answer, and with it why they were refused.
-async fn hear_out(worker: &Worker, body: &mut RequestBody<'_>) {
-    if body.is_complete() {
+/// After an answer that is only a head it is the reset that tells the same clients (curl 7.88) that this was all.
+async fn hear_out(worker: &Worker, body: &mut RequestBody<'_>, responder: &mut Responder<'_>) {
+    if body.is_complete() || !responder.has_http2_body() {
         return;
     }
     let until = worker.timer.now() + worker.limits().linger;

@@ -436,6 +436,19 @@ async fn an_answer_before_the_end_of_a_short_request_is_not_followed_by_a_reset(
     }
 }
 
+#[tokio::test]
+async fn an_answer_that_is_only_a_head_ends_the_stream_at_once() {
+    let mesh = mesh(EDGE).on("api", echo("api").await).start().await;
+    let pseudo = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
+    let grpc = [("content-type", "application/grpc"), ("grpc-timeout", "soon")];
+    let head = [&pseudo[..], &grpc].concat();
+    let mut wire = Wire::to(mesh.edge_address()).await;
+    wire.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    wire.write([frame(SETTINGS, 0, 0, &[]), asked(&head, END_HEADERS)].concat()).await;
+    assert_eq!(end_of_stream(&mut wire).await, HEADERS);
+    assert!(is_reset(&mut wire).await, "a client that closes the stream itself may not see that it is over");
+}
+
 /// What h2spec finds fault with and is right by us: a port of ours without TLS speaks HTTP/1.1 too, so what is no preface
 /// of HTTP/2 is a bad request of HTTP/1.1 and is answered as that.
 const BY_US_RIGHT: [&str; 1] = ["Sends invalid connection preface"];
