@@ -409,6 +409,20 @@ async fn an_upgrade_that_is_declined_is_an_ordinary_answer() {
 }
 
 #[tokio::test]
+async fn a_refused_upgrade_says_through_the_mesh_what_should_have_been_asked_for() {
+    let wants = "HTTP/1.1 426 Upgrade Required\r\nupgrade: shout/2\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\nno";
+    let mesh = in_front_of(answering(move |_| wants.as_bytes().to_vec()).await).await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    for _ in 0..2 {
+        let answer =
+            client.ask("GET / HTTP/1.1\r\nhost: a\r\nupgrade: shout\r\nconnection: upgrade\r\n\r\n").await;
+        assert_eq!((answer.status(), answer.text().as_str()), (426, "no"));
+        let said = (answer.field("upgrade"), answer.field("connection"));
+        assert_eq!(said, (Some("shout/2"), Some("upgrade")));
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_cancels_the_request_at_the_service() {
     let (tell, mut told) = mpsc::channel(4);
     let port = service(move |mut wire| {

@@ -230,6 +230,12 @@ fn settle(
         let protocol = facts.upgrade(version).filter(|_| to.upgrade).ok_or(HeadFault::SwitchUnasked)?;
         head.push_known(Known::Upgrade, protocol)?;
     }
+    // Says what the client should have asked for (RFC 9110, 15.5.22); without it the refusal has no remedy.
+    if status == 426
+        && let Some(protocol) = facts.upgrade(version)
+    {
+        head.push_known(Known::Upgrade, protocol)?;
+    }
     let bodiless = informational || tunnel || status == 204 || status == 304 || to.method == Method::Head;
     let framing = match facts.length {
         _ if bodiless => BodyFraming::None,

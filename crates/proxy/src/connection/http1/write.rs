@@ -115,6 +115,10 @@ pub fn write_response(head: &Head, wire: &ResponseWire, out: &mut Vec<u8>) -> Re
         (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
         (true, _) => {}
     }
+    if let Some(protocol) = head.get(Known::Upgrade).filter(|_| status == 426) {
+        write_field(b"upgrade", protocol, out);
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    }
     let may_declare = bodiless && status != 204 && status >= 200;
     match wire.length_declared.filter(|_| may_declare) {
         Some(length) => write_framing(BodyFraming::Length(length), out),
