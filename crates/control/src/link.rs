@@ -3,11 +3,12 @@
 //! [`Link::enrol`] trades the single-use token for an identity; [`Link::run`] then keeps a stream to control open: plans,
 //! endpoints and trust come down and are applied to the [`DataPlane`], acknowledgements, presence and counters go up.
 //! Control may be away at any time: what was applied stays in force, the last good plan is on disk, and the stream is tried
-//! again with full jitter. A process that starts while control is away has no identity, since keys are never on disk: it
-//! waits in `enrol`. One that lost control right after enrolling starts with the plan on disk.
+//! again with full jitter. Keys are never on disk: a process that starts again while control is away is given what its
+//! supervisor kept of the one before ([`Link::start`]), and takes the plan on disk. A new one waits in `enrol`.
 //!
-//! Call both on a current-thread runtime of their own, beside the runtimes that carry traffic.
+//! Call them on a current-thread runtime of their own, beside the runtimes that carry traffic.
 
+mod kept;
 mod plans;
 mod renew;
 mod watch_stream;
@@ -25,12 +26,14 @@ use weft_stdx::rng::Rng;
 use weft_trust::bootstrap::Bootstrap;
 use weft_trust::bundle::trust_from_wire;
 use weft_trust::identity::{Identity, SpiffeId};
+use weft_trust::keepsake::Keepsake;
 use weft_trust::key::NodeKey;
 use weft_trust::mesh::{MeshIdentity, MeshTls, MeshTrust, mesh_server_name};
 
 use crate::grpc::client::Connection;
 use crate::grpc::{Code, Status};
 
+use kept::{Keeper, Kept};
 pub use plans::Stored;
 
 /// Longest pause between two tries to reach control.
@@ -56,6 +59,8 @@ pub trait DataPlane: Send + Sync {
     /// Roots or revocations changed (they are in force in [`Link::tls`] already): close connections of peers that
     /// `MeshTrust::is_revoked` names.
     fn trust_changed(&self);
+    /// What to start again with while control is away ([`Link::start`]); replaces what was given before.
+    fn keep(&self, _keepsake: Keepsake) {}
     /// Counters since the start of the process.
     fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send>>;
 }
@@ -107,8 +112,9 @@ pub struct Link {
     address: String,
     instance: String,
     role: &'static str,
-    settings: Kept,
+    settings: Lasting,
     key: NodeKey,
+    keeper: Arc<Keeper>,
     identity: Arc<MeshIdentity>,
     tls: MeshTls,
     anonymous: MeshTls,
@@ -117,25 +123,42 @@ pub struct Link {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Lasting {
     data_dir: PathBuf,
     build: String,
     clock: Clock,
 }
 
 impl Link {
+    /// Is again what it was, by what [`DataPlane::keep`] got of an earlier process; without that, or where it is too old,
+    /// enrols.
+    ///
+    /// # Errors
+    /// As [`Link::enrol`].
+    pub async fn start(settings: Settings, keepsake: Option<Keepsake>) -> Result<Self, LinkError> {
+        let Some(keepsake) = keepsake else { return Self::enrol(settings).await };
+        match Self::resume(&settings, &keepsake) {
+            Ok(link) => Ok(link),
+            Err(error) => {
+                tracing::warn!(%error, "the identity of before cannot be used");
+                Self::enrol(settings).await
+            }
+        }
+    }
+
+    fn resume(settings: &Settings, keepsake: &Keepsake) -> Result<Self, LinkError> {
+        let (trust, anonymous) = strangers(settings)?;
+        let (key, kept) = kept::open(keepsake).map_err(|_| LinkError::Key)?;
+        Self::with(settings, key, kept, trust, anonymous, Rng::from_process())
+    }
+
     /// Gets an identity from control, waiting for control as long as it takes.
     ///
     /// # Errors
     /// Why there will be none with this bootstrap.
     pub async fn enrol(settings: Settings) -> Result<Self, LinkError> {
-        let Settings { bootstrap, data_dir, build, clock } = settings;
-        if !plans::is_file_name(&bootstrap.instance) {
-            return Err(LinkError::Bootstrap("the instance name cannot be that of a file".to_owned()));
-        }
-        let trust = bootstrap.trust().map_err(|error| LinkError::Bootstrap(error.to_string()))?;
-        let anonymous = MeshTls::anonymous(Arc::clone(&trust), &clock)
-            .map_err(|error| LinkError::Bootstrap(error.to_string()))?;
+        let (trust, anonymous) = strangers(&settings)?;
+        let bootstrap = &settings.bootstrap;
         let control = bootstrap.control_id();
         let key = NodeKey::generate().map_err(|_| LinkError::Key)?;
         let request = EnrolRequest {
@@ -153,27 +176,41 @@ impl Link {
         if issued.instance != bootstrap.instance {
             return Err(LinkError::Issued(format!("it is for instance `{}`", issued.instance)));
         }
-        if let Some(told) = &issued.trust {
+        let kept = Kept { chain: issued.chain, trust: issued.trust, edge: None };
+        Self::with(&settings, key, kept, trust, anonymous, rng)
+    }
+
+    fn with(
+        settings: &Settings,
+        key: NodeKey,
+        kept: Kept,
+        trust: Arc<MeshTrust>,
+        anonymous: MeshTls,
+        rng: Rng,
+    ) -> Result<Self, LinkError> {
+        let Settings { bootstrap, data_dir, build, clock } = settings;
+        if let Some(told) = &kept.trust {
             replace_trust(&trust, told).map_err(LinkError::Issued)?;
         }
         let unusable = |error: weft_trust::mesh::MeshError| LinkError::Issued(error.to_string());
         let identity =
-            MeshIdentity::from_issued(&key, &issued.chain, &trust, clock.wall()).map_err(unusable)?;
+            MeshIdentity::from_issued(&key, &kept.chain, &trust, clock.wall()).map_err(unusable)?;
         if identity.current().id != bootstrap.id {
             return Err(LinkError::Issued(format!("it is that of {}", identity.current().id)));
         }
-        let tls = MeshTls::new(Arc::clone(&identity), trust, &clock).map_err(unusable)?;
+        let tls = MeshTls::new(Arc::clone(&identity), trust, clock).map_err(unusable)?;
         let gateway = identity.current().id.service() == crate::hub::GATEWAY;
         Ok(Self {
-            address: bootstrap.control,
-            instance: bootstrap.instance,
+            address: bootstrap.control.clone(),
+            instance: bootstrap.instance.clone(),
             role: if gateway { "gateway" } else { "sidecar" },
-            settings: Kept { data_dir, build, clock },
+            settings: Lasting { data_dir: data_dir.clone(), build: build.clone(), clock: clock.clone() },
+            keeper: Arc::new(Keeper::new(key.clone(), kept)),
             key,
             identity,
             tls,
             anonymous,
-            control,
+            control: bootstrap.control_id(),
             rng,
         })
     }
@@ -196,6 +233,7 @@ impl Link {
     /// Keeps the process told and its identity fresh until `says.stop`. Applies the plan on disk if control's does not
     /// come within [`PLAN_WAIT`].
     pub async fn run(mut self, plane: Arc<dyn DataPlane>, says: Says) {
+        self.keeper.give(&*plane);
         let renewing = self.renewing();
         let renewed_plane = Arc::clone(&plane);
         // Renewal has a connection of its own and never ends; the stream ends on `stop`.
@@ -211,6 +249,7 @@ impl Link {
             instance: self.instance.clone(),
             control: self.control.clone(),
             key: self.key.clone(),
+            keeper: Arc::clone(&self.keeper),
             identity: Arc::clone(&self.identity),
             tls: self.tls.clone(),
             anonymous: self.anonymous.clone(),
@@ -224,6 +263,17 @@ impl Link {
     pub(crate) async fn renew(&mut self, plane: &dyn DataPlane) -> Result<(), Status> {
         self.renewing().renew(plane).await
     }
+}
+
+/// What is known before there is an identity: whom to believe, and TLS as nobody.
+fn strangers(settings: &Settings) -> Result<(Arc<MeshTrust>, MeshTls), LinkError> {
+    if !plans::is_file_name(&settings.bootstrap.instance) {
+        return Err(LinkError::Bootstrap("the instance name cannot be that of a file".to_owned()));
+    }
+    let unusable = |error: weft_trust::mesh::MeshError| LinkError::Bootstrap(error.to_string());
+    let trust = settings.bootstrap.trust().map_err(unusable)?;
+    let anonymous = MeshTls::anonymous(Arc::clone(&trust), &settings.clock).map_err(unusable)?;
+    Ok((trust, anonymous))
 }
 
 /// Whom to ask for an identity, and how.

@@ -37,6 +37,7 @@ use weft_model::plan::Plans;
 use weft_stdx::clock::{Clock, Tick};
 use weft_stdx::rng::Rng;
 use weft_trust::bootstrap::Bootstrap;
+use weft_trust::keepsake::Keepsake;
 
 use crate::data_dir::{DataDir, DataDirError};
 use crate::keep::KeeperWord;
@@ -203,6 +204,9 @@ struct Unit {
     health: Option<ServiceHealth>,
     /// It is confined by Landlock.
     confined: bool,
+    /// What a role starts again with while control is away.
+    keepsake: Option<Keepsake>,
+    bootstrap: Option<Bootstrap>,
     /// It did not come up in its time; whom callers have instead.
     given_up: Option<Instead>,
 }
@@ -428,6 +432,9 @@ impl<W: Write> Supervisor<W> {
             self.admin = word.admin.and_then(|admin| admin.parse().ok()).or(self.admin);
             self.metrics = word.metrics.or(self.metrics.take());
         }
+        if word.keepsake.is_some() {
+            self.unit(unit).keepsake = word.keepsake;
+        }
         if word.ready == Some(true) {
             self.feed(Event::Up(unit));
         }
@@ -499,8 +506,8 @@ impl<W: Write> Supervisor<W> {
 
     fn told(&mut self, told: Told) {
         match told {
-            Told::Bootstrap(unit, Ok(bootstrap)) => self.start_role(unit, *bootstrap),
-            Told::Bootstrap(unit, Err(error)) => self.cannot_start(unit, error.to_string()),
+            Told::Bootstrap(unit, Ok(bootstrap)) => self.start_role(unit, *bootstrap, None),
+            Told::Bootstrap(unit, Err(error)) => self.start_without(unit, &error),
             // The sidecar says when the service is well. It is silent where it never saw it ill: where the process was
             // replaced between two probes.
             Told::Connects(unit, pid) => {

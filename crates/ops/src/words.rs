@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_trust::bootstrap::Bootstrap;
+use weft_trust::keepsake::Keepsake;
 
 /// The first line that a gateway or sidecar reads.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +30,12 @@ pub struct RoleStart {
     pub manifest_dir: PathBuf,
     /// The service beside which a sidecar runs; absent for the gateway.
     pub service: Option<LocalService>,
+    /// What an earlier process of the same instance said last ([`RoleWord::keepsake`]), if control is away now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepsake: Option<Keepsake>,
+    /// Whether standard output leads to somebody who keeps that.
+    #[serde(default)]
+    pub keeps: bool,
     /// How to drain on SIGTERM.
     #[serde(default)]
     pub grace: DrainGrace,
@@ -124,6 +131,9 @@ pub struct RoleWord {
     /// Sidecar: after [`SupervisorWord::Retire`], no inbound exchange is open any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<bool>,
+    /// What the next process of this instance can start with while control is away; replaces what was said before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepsake: Option<Keepsake>,
     /// Control: where its admin API and console listen, `HOST:PORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,

@@ -1,8 +1,9 @@
 //! Private keys of P-256: one type for the authority and the nodes, and the only place that touches secret bytes
 //! of keys.
 //!
-//! A [`NodeKey`] is born in memory and never leaves it: it signs handshakes and certificate requests, and has no
-//! function that gives its secret away. Only the authority's keys can be written, sealed by [`crate::store`].
+//! A [`NodeKey`] is born in memory: it signs handshakes and certificate requests, and has no function that gives its secret
+//! away. Only the authority's keys can be written, sealed by [`crate::store`]; a [`crate::keepsake`] carries a node's to the
+//! memory of its supervisor and back.
 //! AWS-LC wipes the memory of a key when it frees it.
 
 use std::fmt;

@@ -9,6 +9,7 @@
 //! - [`enrol`] decides whether to answer: single-use tokens, the registry of who enrolled, revocation
 //! - [`request`] reads what was asked, [`authority`] issues, [`store`] keeps the authority's keys
 //! - [`mesh`] makes TLS between sidecars of it, and verifies the other side by [`certificate`] and [`bundle`]
+//! - [`keepsake`] is what its supervisor keeps of it for a start without control
 //! - [`renewal`] says when to ask again
 //! - [`edge`] is TLS toward the world outside the mesh, where names count instead of identities
 //!
@@ -23,6 +24,7 @@ pub mod certificate;
 pub mod edge;
 pub mod enrol;
 pub mod identity;
+pub mod keepsake;
 pub mod key;
 pub mod mesh;
 pub mod peer;

@@ -1,6 +1,6 @@
 //! The last good plan of a data plane, on disk: what it starts with when control is away.
 //!
-//! Holds no key: a gateway with `tls: auto` gets its pair anew from control.
+//! Holds no key.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;

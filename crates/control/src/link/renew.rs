@@ -12,6 +12,7 @@ use weft_trust::key::NodeKey;
 use weft_trust::mesh::{MeshIdentity, MeshTls};
 use weft_trust::renewal::{renew_at, retry_after};
 
+use super::kept::Keeper;
 use super::{DataPlane, connect, replace_trust};
 use crate::grpc::{Code, Status};
 
@@ -24,6 +25,7 @@ pub(super) struct Renewing {
     pub(super) instance: String,
     pub(super) control: SpiffeId,
     pub(super) key: NodeKey,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) identity: Arc<MeshIdentity>,
     pub(super) tls: MeshTls,
     pub(super) anonymous: MeshTls,
@@ -78,6 +80,10 @@ impl Renewing {
         self.identity
             .replace(&self.key, &issued.chain, trust, self.clock.wall())
             .map_err(|error| unusable(error.to_string()))?;
+        self.keeper.change(plane, |kept| {
+            kept.chain = issued.chain;
+            kept.trust = issued.trust.or(kept.trust.take());
+        });
         tracing::info!(not_after_unix_s = issued.not_after, "identity renewed");
         Ok(())
     }

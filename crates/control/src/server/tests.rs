@@ -15,6 +15,7 @@ pub(super) use weft_model::wire::{EdgePair, Endpoints, Report};
 use weft_model::wire::{EnrolRequest, Hello, InstanceState, Issued, Presence, RenewRequest, Up, UpKind};
 use weft_trust::bootstrap::Bootstrap;
 use weft_trust::identity::SpiffeId;
+use weft_trust::keepsake::Keepsake;
 use weft_trust::mesh::{MeshTls, mesh_server_name};
 
 pub(super) use super::*;
@@ -529,6 +530,62 @@ async fn a_used_token_is_final() {
         matches!(&refused, LinkError::Refused(status) if status.code == Code::Unauthenticated),
         "{refused}"
     );
+}
+
+/// Keeps what it is given.
+#[derive(Default)]
+struct Keeps(Mutex<Option<Keepsake>>);
+
+impl DataPlane for Keeps {
+    fn apply_plan(&self, _: Plan, _: Option<EdgePair>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn apply_endpoints(&self, _: Endpoints) {}
+
+    fn trust_changed(&self) {}
+
+    fn keep(&self, keepsake: Keepsake) {
+        *self.0.lock().unwrap() = Some(keepsake);
+    }
+
+    fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send>> {
+        Box::pin(async { Report::default() })
+    }
+}
+
+#[tokio::test]
+async fn without_control_a_process_is_what_it_was_until_its_certificate_ends() {
+    let (folder, source) = (Folder::new(), source());
+    let (clock, hand) = Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let control = Control::with_clock(&folder, &source, None, clock.clone());
+    let first = control.bootstrap("orders", "orders-1");
+    let used = first.to_json().unwrap();
+    let settings = |bootstrap| LinkSettings {
+        bootstrap,
+        data_dir: folder.0.clone(),
+        build: "test".to_owned(),
+        clock: clock.clone(),
+    };
+    let again = || settings(Bootstrap::from_json(used.as_bytes()).unwrap());
+    let mut link = patiently("the enrolment", Link::enrol(settings(first))).await.unwrap();
+    let plane = Keeps::default();
+    hand.advance(Duration::from_secs(1_800));
+    patiently("a renewal", link.renew(&plane)).await.unwrap();
+    let kept = plane.0.lock().unwrap().take();
+    assert!(kept.is_some());
+
+    // With control there, the token would be refused: it was used.
+    let same = patiently("a new start", Link::start(again(), kept.clone())).await.unwrap();
+    assert_eq!(same.identity(), link.identity());
+    // Too late: then it is as if nothing had been kept.
+    hand.advance(Duration::from_secs(100_000));
+    let refused = patiently("the refusal", Link::start(again(), kept)).await.unwrap_err();
+    assert!(
+        matches!(&refused, LinkError::Refused(status) if status.code == Code::Unauthenticated),
+        "{refused}"
+    );
+    control.kill().await;
 }
 
 #[tokio::test]

@@ -14,7 +14,9 @@ use tokio::net::TcpStream;
 use weft_trust::bootstrap::{BOOTSTRAP_BYTES_MAX, Bootstrap};
 
 /// How long one question may take.
-const LIMIT: Duration = Duration::from_secs(5);
+pub const LIMIT: Duration = Duration::from_secs(5);
+/// The same for a role that can start without it.
+pub const LIMIT_IF_KEPT: Duration = Duration::from_secs(1);
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: u64 = BOOTSTRAP_BYTES_MAX as u64 + 64 * 1024;
 /// Bytes of the token's file.
@@ -27,7 +29,7 @@ pub enum AdminError {
     #[error("control cannot be asked: {0}")]
     Io(#[from] io::Error),
     /// No answer in time.
-    #[error("control did not answer within {LIMIT:?}")]
+    #[error("control did not answer in time")]
     Late,
     /// Refused.
     #[error("control refused ({status}): {detail}")]
@@ -40,6 +42,13 @@ pub enum AdminError {
     /// Not an answer as expected; its text is not quoted, because it may hold a token.
     #[error("control's answer is not understood: {0}")]
     Answer(&'static str),
+}
+
+impl AdminError {
+    /// Whether control is not there to ask, in contrast to one that has something against it.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Late)
+    }
 }
 
 #[derive(Deserialize)]
@@ -71,12 +80,22 @@ pub async fn bootstrap(
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let answer = tokio::time::timeout(LIMIT, exchange(admin, request.as_bytes())).await;
-    let answer = answer.map_err(|_| AdminError::Late)??;
+    let answer = exchange(admin, request.as_bytes()).await?;
     let body = parse(&answer)?;
     let answer: TokenAnswer =
         serde_json::from_slice(body).map_err(|_| AdminError::Answer("its JSON is another"))?;
     Ok(answer.bootstrap)
+}
+
+/// The same, or [`AdminError::Late`].
+///
+/// # Errors
+/// Those of `asked`.
+pub async fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, AdminError>>,
+) -> Result<T, AdminError> {
+    tokio::time::timeout(limit, asked).await.unwrap_or(Err(AdminError::Late))
 }
 
 async fn exchange(admin: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {

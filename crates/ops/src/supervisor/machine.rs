@@ -47,6 +47,8 @@ pub enum Kind {
 pub enum Need {
     /// Some unit of this group is up, at every start; and one stays until this one is gone.
     Always(String),
+    /// Some unit of this group is up, at the first start; and one stays until this one is gone.
+    Once(String),
     /// Some unit of this group is up, at the first start, unless the group has nobody who is to come. When the whole system
     /// stops, its units stay until this one is gone.
     First(String),
@@ -477,7 +479,7 @@ impl Machine {
     /// Whether this need of another unit keeps `unit` here.
     fn holds(&self, id: UnitId, unit: &Unit, need: &Need) -> bool {
         match need {
-            Need::Always(group) => unit.is_of(group) && !self.serves_beside(id, group),
+            Need::Always(group) | Need::Once(group) => unit.is_of(group) && !self.serves_beside(id, group),
             Need::First(group) => self.stopping && unit.is_of(group),
             Need::Built(_) | Need::Gone(_) => false,
         }
@@ -493,6 +495,7 @@ impl Machine {
         let comes = |group: &str| self.units.values().any(|other| other.is_of(group) && !other.leaving);
         match need {
             Need::Always(group) => serves(group),
+            Need::Once(group) => unit.was_up || serves(group),
             Need::First(group) => unit.was_up || serves(group) || !comes(group),
             Need::Built(build) => unit.was_up || self.units.get(build).is_some_and(Unit::serves),
             Need::Gone(id) => !self.units.contains_key(id),

@@ -11,13 +11,15 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions};
 use weft_model::command::split;
 use weft_trust::bootstrap::Bootstrap;
+use weft_trust::keepsake::Keepsake;
 use weft_trust::peer::descendants;
 
+use super::admin::{self, AdminError};
 use super::command::{CommandError, environment, resolve};
 use super::machine::{Event, UnitId};
 use super::process::{Process, Spawn};
 use super::system::{Build, Instance, SERVICE_GRACE, SERVICE_START_LIMIT, What, folder};
-use super::{Supervisor, Told, admin};
+use super::{Supervisor, Told};
 use crate::keep::confine::Ports;
 use crate::words::{DrainGrace, LocalService, RoleStart};
 
@@ -83,13 +85,26 @@ impl<W: Write> Supervisor<W> {
         };
         let token_file = self.data_dir.path().join("admin.token");
         let told = self.told.clone();
+        // Who can do without control waits for it less long.
+        let limit = if self.unit(unit).keepsake.is_some() { admin::LIMIT_IF_KEPT } else { admin::LIMIT };
         tokio::spawn(async move {
-            let answer = admin::bootstrap(admin, &token_file, &service, &instance, &version).await;
+            let asked = admin::bootstrap(admin, &token_file, &service, &instance, &version);
+            let answer = admin::within(limit, asked).await;
             let _ = told.send(Told::Bootstrap(unit, answer.map(Box::new))).await;
         });
     }
 
-    pub(super) fn start_role(&mut self, unit: UnitId, bootstrap: Bootstrap) {
+    /// Control is away, or refuses: who was there before is so again, if it is only away.
+    pub(super) fn start_without(&mut self, unit: UnitId, error: &AdminError) {
+        let known = self.unit(unit);
+        let kept = known.keepsake.clone().filter(|_| error.is_away()).zip(known.bootstrap.take());
+        match kept {
+            Some((keepsake, bootstrap)) => self.start_role(unit, bootstrap, Some(keepsake)),
+            None => self.cannot_start(unit, error.to_string()),
+        }
+    }
+
+    pub(super) fn start_role(&mut self, unit: UnitId, bootstrap: Bootstrap, keepsake: Option<Keepsake>) {
         if self.machine.state(unit) != Some(super::State::Starting) {
             return;
         }
@@ -108,6 +123,8 @@ impl<W: Write> Supervisor<W> {
         };
         let start = RoleStart {
             bootstrap,
+            keepsake,
+            keeps: true,
             data_dir: self.data_dir.path().to_owned(),
             manifest_dir: self.settings.manifest_dir.clone(),
             service,
@@ -115,6 +132,7 @@ impl<W: Write> Supervisor<W> {
         };
         let spawn = Spawn { sockets: Some(sockets), ..self.role(vec![command.into()]) };
         let line = serde_json::to_string(&start);
+        self.unit(unit).bootstrap = Some(start.bootstrap);
         if !self.spawn(unit, &spawn) {
             return;
         }

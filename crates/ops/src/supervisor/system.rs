@@ -411,7 +411,7 @@ impl System {
         self.gateway = match serving {
             Some(edge) if edge.listen == listen => Some(edge),
             before => {
-                let mut needs = vec![Need::Always(CONTROL.to_owned())];
+                let mut needs = vec![Need::Once(CONTROL.to_owned())];
                 needs.extend(here.iter().map(|service| Need::First((*service).to_owned())));
                 Some(self.add_gateway(machine, listen, Arc::new(sockets), needs, before, change))
             }
@@ -521,7 +521,7 @@ impl System {
             self.gateway.clone().ok_or_else(|| SystemError::Unknown("gateway".to_owned()))?;
         let (serving, superseded) = self.take_gateway(machine);
         change.events.extend(superseded.map(|edge| Event::Leave(edge.unit)));
-        let needs = vec![Need::Always(CONTROL.to_owned())];
+        let needs = vec![Need::Once(CONTROL.to_owned())];
         self.gateway = Some(self.add_gateway(machine, listen, sockets, needs, serving, change));
         Ok(())
     }
@@ -568,7 +568,7 @@ impl System {
         instance: &Arc<Instance>,
         replaces: Vec<UnitId>,
     ) -> UnitId {
-        let needs = vec![Need::Always(CONTROL.to_owned())];
+        let needs = vec![Need::Once(CONTROL.to_owned())];
         self.add(machine, What::Sidecar(Arc::clone(instance)), needs, replaces)
     }
 

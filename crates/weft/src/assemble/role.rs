@@ -21,6 +21,7 @@ use weft_ops::words::{DrainGrace, LINE_BYTES_MAX, RoleStart, RoleWord, ServiceHe
 use weft_proxy::{Config, Engine, Exporter, Health, Listener, ListenerKind, Metadata};
 use weft_stdx::clock::Clock;
 use weft_trust::bootstrap::Bootstrap;
+use weft_trust::keepsake::Keepsake;
 use weft_trust::peer::PeerCheck;
 
 use super::edge::Edge;
@@ -80,7 +81,7 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
         Settings { bootstrap, data_dir: start.data_dir.clone(), build: build(), clock: clock.clone() };
     let mut early = Vec::new();
     let link = tokio::select! {
-        link = Link::enrol(settings) => link?,
+        link = Link::start(settings, start.keepsake) => link?,
         // Control may be away for long, and the supervisor may go meanwhile.
         () = until_orphaned(&mut words, &mut early) => return Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
@@ -104,7 +105,8 @@ async fn serve(role: Role) -> anyhow::Result<ExitCode> {
     if role.gateway {
         tokio::task::spawn_local(Arc::clone(&edge).follow());
     }
-    let plane = Plane { engine: engine.clone(), edge, applied, exporter: exporter.clone() };
+    let plane =
+        Plane { engine: engine.clone(), edge, applied, exporter: exporter.clone(), keeps: start.keeps };
     let says = Says { presence: presence_seen, isolation: isolation_seen, stop: stop_seen };
     let linked = tokio::task::spawn_local(link.run(Arc::new(plane), says));
     let mut process =
@@ -379,6 +381,8 @@ struct Plane {
     edge: Arc<Edge>,
     applied: watch::Sender<Applied>,
     exporter: Exporter,
+    /// Somebody at the end of standard output keeps what is said of our identity.
+    keeps: bool,
 }
 
 impl DataPlane for Plane {
@@ -412,6 +416,13 @@ impl DataPlane for Plane {
 
     fn trust_changed(&self) {
         self.engine.trust_changed();
+    }
+
+    fn keep(&self, keepsake: Keepsake) {
+        if self.keeps {
+            // Whoever kept it is gone: the end of standard input says so, too.
+            let _ = say(&RoleWord { keepsake: Some(keepsake), ..RoleWord::default() });
+        }
     }
 
     fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send>> {

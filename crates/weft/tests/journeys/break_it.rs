@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use weft_testkit::http::{self, Request};
+use rustix::process::Signal;
+use weft_testkit::http::{self, Client, Request};
 use weft_testkit::load::{Load, Outcomes};
+use weft_testkit::tls::Tls;
 use weft_testkit::{Manifest, System, ports, processes, until};
 
 use super::{ONE, WEFT};
@@ -171,5 +173,37 @@ fn a_role_that_never_found_control_ends_with_its_supervisor() {
     assert!(gateway.try_wait().unwrap().is_none());
     drop(life_line);
     assert!(until("it ends", || gateway.try_wait().unwrap()).success());
+    system.assert_nothing_left();
+}
+
+#[test]
+fn what_dies_while_control_hangs_comes_back_as_itself() {
+    // The pair of this edge is on no disk either.
+    let manifest = ONE.replace("gateway:", "gateway:\n  tls: auto");
+    let mut system = System::up(WEFT, &Manifest::new(&manifest));
+    let roots = std::fs::read_to_string(system.folder().join(".weft/roots.pem")).unwrap();
+    let tls = Tls::trusting([roots.as_str()]);
+    let status = |path| {
+        let answer =
+            Client::connect_with(system.edge, Some(&tls)).and_then(|mut to| to.send(&Request::get(path)));
+        answer.ok().map(|answer| answer.status)
+    };
+    let control = system.processes(&["control"]);
+    assert_eq!(control.len(), 1);
+    let to_control = |signal| control.iter().all(|control| processes::signal(control.pid, signal));
+    assert!(to_control(Signal::STOP));
+    for role in ["gateway", "sidecar"] {
+        assert_eq!(system.kill(&[role]), 1, "{role}");
+        until("it answers without control", || (status("/echo") == Some(200)).then_some(()));
+    }
+    assert!(to_control(Signal::CONT));
+    until("control knows all of them", || is_whole(&system, 1));
+    // A process that began without control is taken for what it was: it is told what is new.
+    system.rewrite(&Manifest::new(&manifest.replace("ANY /**: one", "ANY /new/**: one")));
+    until("a new plan is in force", || {
+        (status("/new/x") == Some(200) && status("/echo") == Some(404)).then_some(())
+    });
+    assert!(!system.log().contains("keepsake"), "{}", system.log());
+    assert!(system.interrupt().success());
     system.assert_nothing_left();
 }
