@@ -74,6 +74,14 @@ impl From<&UpstreamPlan> for Settings {
     }
 }
 
+impl Settings {
+    /// Whether requests that ask for no version may go to this group. A version without a share is only for those that
+    /// ask for it, however ill the others are: nobody else agreed to try it.
+    fn is_open_to_all(&self, group: GroupIndex) -> bool {
+        group == 0 || self.versions.get(group - 1).is_some_and(|(_, share_bp)| *share_bp > 0)
+    }
+}
+
 /// Whether an endpoint says that it takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
@@ -398,7 +406,7 @@ impl Balancer {
     }
 
     /// The group that a request goes to: the version asked for and no other, or one by the shares. The share of a
-    /// version of which nobody is eligible goes to the rest.
+    /// version of which nobody is eligible goes to the rest, but never to a version without a share.
     fn choose_group(&self, rng: &mut Rng, ask: &Ask) -> Option<GroupIndex> {
         if let Some(version) = ask.version {
             return (version + 1 < self.groups.len()).then_some(version + 1);
@@ -407,8 +415,11 @@ impl Balancer {
         if self.groups[chosen].has_eligible() {
             return Some(chosen);
         }
-        let eligible = self.groups.iter().position(Group::has_eligible);
-        eligible.or_else(|| self.groups.iter().position(|group| !group.is_empty()))
+        let open = |place: &GroupIndex| self.settings.is_open_to_all(*place);
+        let mut eligible = (0..self.groups.len()).filter(open);
+        let mut listed = (0..self.groups.len()).filter(open);
+        let eligible = eligible.find(|place| self.groups[*place].has_eligible());
+        eligible.or_else(|| listed.find(|place| !self.groups[*place].is_empty()))
     }
 
     fn draw_group(&self, rng: &mut Rng, ask: &Ask) -> GroupIndex {

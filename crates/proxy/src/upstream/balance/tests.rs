@@ -390,6 +390,26 @@ fn versions_get_their_shares_and_forced_ones_all() {
 }
 
 #[test]
+fn a_version_without_a_share_gets_only_what_asks_for_it() {
+    let members = [member("a"), Member { version: "v2", ..member("b") }];
+    let forced = Ask { version: Some(0), ..Ask::default() };
+    for method in [Method::LeastLoaded, Method::RoundRobin] {
+        let mut rng = Rng::seeded(5);
+        let only_a = BTreeMap::from([("a".to_owned(), 20)]);
+
+        let mut balancer = Balancer::new(Settings { versions: vec![("v2".into(), 0)], ..settings(method) });
+        balancer.update(at(0), &members);
+        trip(&mut balancer, "a", at(0));
+        assert_eq!(shares(&mut balancer, at(1), &Ask::default(), 20), only_a, "{method:?}: v1 is left out");
+        assert_eq!(shares(&mut balancer, at(1), &forced, 5)["b"], 5);
+        balancer.update(at(2), &[Member { readiness: Readiness::Unready, ..members[0] }, members[1]]);
+        assert_eq!(shares(&mut balancer, at(2), &Ask::default(), 20), only_a, "{method:?}: v1 is not ready");
+        balancer.update(at(3), &[members[1]]);
+        assert!(balancer.pick(at(3), &mut rng, &Ask::default()).is_none(), "{method:?}: no v1 is no answer");
+    }
+}
+
+#[test]
 fn only_a_version_with_all_of_it_gets_all_of_it() {
     let mut balancer =
         Balancer::new(Settings { versions: vec![("v2".into(), 10_000)], ..settings(Method::LeastLoaded) });
