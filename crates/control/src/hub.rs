@@ -323,22 +323,21 @@ impl Hub {
         }
     }
 
-    /// A stream ended. Returns whether that changes what others are told.
+    /// A stream ended. Returns whether its process ended in order and no other has its name: it does not come back.
     pub fn close(&mut self, caller: &Caller, id: SessionId, now: Tick) -> bool {
         let Some(registered) = self.registered.get_mut(&caller.instance) else { return false };
         let Some(index) = registered.sessions.iter().position(|session| session.id == id) else {
             return false;
         };
-        let before = registered.endpoint(&caller.instance);
         let last = registered.sessions.remove(index);
         if registered.sessions.is_empty() {
             if last.presence.state() == InstanceState::Draining {
                 self.registered.remove(&caller.instance);
-                return before.is_some();
+                return true;
             }
             registered.lost = Some(Lost { since: now, last, restored: false });
         }
-        before != registered.endpoint(&caller.instance)
+        false
     }
 
     /// An instance is about to be started anew: what is only remembered of it from before the restart is void.

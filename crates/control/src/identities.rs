@@ -266,6 +266,11 @@ impl Identities {
         self.apply(&inner, now)
     }
 
+    /// An instance ended in order. Stored with the next change: lost in a crash, it is remembered for longer.
+    pub(crate) fn leave(&self, instance: &str) {
+        self.lock().enrolment.leave(instance);
+    }
+
     /// What everybody must believe and refuse.
     pub(crate) fn trust(&self) -> Result<Trust, IdentitiesError> {
         Ok(self.lock().trust(self.clock.wall())?.2)

@@ -169,7 +169,10 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         let Stream { shared, caller, .. } = self.stream;
         let now = shared.now();
-        shared.hub().close(caller, self.id, now);
+        let left = shared.hub().close(caller, self.id, now);
+        if left {
+            shared.identities.leave(&caller.instance);
+        }
         shared.changed();
     }
 }

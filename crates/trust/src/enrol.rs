@@ -62,6 +62,9 @@ pub struct Enrolled {
     pub certificates: Vec<Certificate>,
     /// Whether it was revoked; it then gets no certificate until it enrols with a new token.
     pub revoked: bool,
+    /// Whether it said good-bye since its last certificate: nobody will renew, so it is forgotten once none counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 /// A certificate as the registry remembers it.
@@ -155,8 +158,8 @@ impl Enrolment {
         }
         let issued = authority.issue_for(&key, &placement.id, lifetime, now)?;
         let certificates = self.taken_over(&placement, key.fingerprint(), now)?;
-        let enrolled =
-            Enrolled { id: placement.id.clone(), key: key.fingerprint(), certificates, revoked: false };
+        let (id, key) = (placement.id.clone(), key.fingerprint());
+        let enrolled = Enrolled { id, key, certificates, revoked: false, left: false };
         self.instances.insert(placement.instance.clone(), enrolled);
         self.record(&placement.instance, &issued, now)?;
         Ok((placement, issued))
@@ -258,27 +261,27 @@ impl Enrolment {
         self.instances.iter().map(|(name, enrolled)| (name.as_str(), enrolled))
     }
 
-    /// Forgets an instance that is gone for good; its certificates are revoked. Says whether there was one.
-    ///
-    /// # Errors
-    /// Where the revocation list is full; the instance is then still known.
-    pub fn forget(&mut self, instance: &str, now: SystemTime) -> Result<bool, RevokedFull> {
-        self.revoke_instance(instance, now)?;
-        Ok(self.instances.remove(instance).is_some())
-    }
-
-    /// Drops what ran out: tokens, certificates, revocations of certificates that no longer count. To be called
-    /// now and then.
-    pub fn sweep(&mut self, now: SystemTime) {
-        self.tokens.sweep(now);
-        self.revoked.sweep(unix_s(now));
-        for enrolled in self.instances.values_mut() {
-            enrolled.certificates.retain(|certificate| certificate.not_after_unix_s >= unix_s(now));
+    /// An instance ended in order, and its key with it. It is remembered while a certificate of it counts, since that may
+    /// yet be revoked; whoever proves the key before that has come back.
+    pub fn leave(&mut self, instance: &str) {
+        if let Some(enrolled) = self.instances.get_mut(instance) {
+            enrolled.left = true;
         }
     }
 
-    /// Makes room: forgets instances none of whose certificates counts any more. Every new copy of a service has a name of
-    /// its own, so most of them are gone; whoever is not gone enrols anew.
+    /// Drops what ran out: tokens, certificates, instances that left, revocations of certificates that no longer count. To
+    /// be called now and then.
+    pub fn sweep(&mut self, now: SystemTime) {
+        self.tokens.sweep(now);
+        self.revoked.sweep(unix_s(now));
+        self.instances.retain(|_, enrolled| {
+            enrolled.certificates.retain(|certificate| certificate.not_after_unix_s >= unix_s(now));
+            !(enrolled.left && enrolled.certificates.is_empty())
+        });
+    }
+
+    /// Makes room: forgets instances none of whose certificates counts any more. Most of them were killed before they
+    /// could say good-bye; whoever is not gone enrols anew.
     fn forget_old(&mut self, now: SystemTime) {
         let now = unix_s(now);
         self.instances.retain(|_, enrolled| {
@@ -310,6 +313,7 @@ impl Enrolment {
     fn record(&mut self, instance: &str, issued: &Issued, now: SystemTime) -> Result<(), EnrolError> {
         let now = unix_s(now);
         let Some(enrolled) = self.instances.get_mut(instance) else { return Ok(()) };
+        enrolled.left = false;
         enrolled.certificates.retain(|certificate| certificate.not_after_unix_s >= now);
         if enrolled.certificates.len() >= CERTIFICATES_MAX {
             let oldest = enrolled.certificates.remove(0);

@@ -281,7 +281,8 @@ fn the_list_forgets_what_ran_out_and_the_registry_does_not_grow() {
     assert_eq!(desk.enrolment.instance("orders-1").unwrap().certificates.len(), CERTIFICATES_MAX);
     assert!(desk.is_listed(&first), "the oldest gave way");
     let now = desk.now();
-    assert!(desk.enrolment.forget("orders-1", now).unwrap());
+    assert!(desk.enrolment.revoke_instance("orders-1", now).unwrap());
+    desk.enrolment.leave("orders-1");
     assert_eq!(desk.enrolment.revoked(now).len(), CERTIFICATES_MAX + 2, "certificates and the key");
     desk.world.hand.advance(DAY * 8);
     let now = desk.now();
@@ -290,6 +291,33 @@ fn the_list_forgets_what_ran_out_and_the_registry_does_not_grow() {
     assert!(desk.enrolment.instances().next().is_none());
     let written = serde_json::to_string(&desk.enrolment).unwrap();
     assert!(!written.contains(&first.serial.to_string()));
+}
+
+#[test]
+fn who_left_is_forgotten_once_its_certificates_ran_out_and_who_is_only_away_is_not() {
+    let mut desk = Desk::new();
+    let keys = ["orders-1", "orders-2", "orders-3"].map(|instance| {
+        let token = desk.mint("orders", instance);
+        let key = key();
+        desk.enrol(&token, &key).unwrap();
+        (instance, key)
+    });
+    let names = |desk: &Desk| desk.enrolment.instances().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    desk.enrolment.leave("orders-1");
+    desk.enrolment.leave("orders-2");
+    desk.enrolment.leave("nobody");
+    let now = desk.now();
+    desk.enrolment.sweep(now);
+    assert_eq!(names(&desk), ["orders-1", "orders-2", "orders-3"], "what still counts can still be revoked");
+    desk.renew("orders-2", &keys[1].1).unwrap();
+    desk.world.hand.advance(HOUR * 2);
+    let now = desk.now();
+    desk.enrolment.sweep(now);
+    assert_eq!(names(&desk), ["orders-2", "orders-3"], "the second came back, the third is only away");
+    assert!(matches!(desk.renew("orders-1", &keys[0].1), Err(EnrolError::Unknown(_))));
+    desk.renew("orders-3", &keys[2].1).unwrap();
+    let written = serde_json::to_string(&desk.enrolment).unwrap();
+    assert!(!written.contains("left"), "{written}");
 }
 
 #[test]
