@@ -140,11 +140,16 @@ fn sample(system: &System, at: Duration, samples: &mut BTreeMap<(String, u32), V
 /// A row for each process that lived long enough, and who grew.
 fn judge(samples: &BTreeMap<(String, u32), Vec<Sample>>) -> Vec<String> {
     let mut grown = Vec::new();
-    say("  | process | MiB | slope KiB/h | ± | descriptors, median of the first and last third | most |");
+    let mut young = 0;
+    say(
+        "  | process | slope KiB/h | ± | descriptors, median of the first and last third | most | KiB, from start to end |",
+    );
     for ((role, pid), all) in samples {
         // Whoever is new fills its pools first, whenever it came.
         let settled = &all[all.len() * 3 / 10..];
-        if settled.len() < 3 {
+        // Ten seconds say nothing about an hour.
+        if settled.len() < SAMPLES_MIN {
+            young += 1;
             continue;
         }
         let line = Line::through(settled);
@@ -153,23 +158,31 @@ fn judge(samples: &BTreeMap<(String, u32), Vec<Sample>>) -> Vec<String> {
         let (early, late) = (median(first), median(last));
         let most = |of: &[Sample]| of.iter().map(|one| one.2).max().unwrap_or(0);
         let (before, most) = (most(first), most(settled));
-        let mib = settled.last().map_or(0.0, |one| one.1 / 1024.0);
         let (slope, error) = (line.slope * 3600.0, line.error * 3600.0);
-        say(&format!("  | {role} {pid} | {mib:.1} | {slope:.0} | {error:.0} | {early} → {late} | {most} |"));
-        // Ten seconds say nothing about an hour.
-        if settled.len() >= SAMPLES_MIN {
-            // What cannot be told from nothing is no growth: twice the error is 95 %.
-            if slope - 2.0 * error > SLOPE_KIB_MAX {
-                grown.push(format!("{role} {pid}: memory by {slope:.0} ± {error:.0} KiB an hour"));
-            }
-            // Pools hold as many connections as were needed at once, so the usual must not rise above what was the most.
-            if late > before + DESCRIPTORS_SLACK {
-                grown.push(format!("{role} {pid}: descriptors from at most {before} to {late}"));
-            }
+        let course = course(all);
+        say(&format!("  | {role} {pid} | {slope:.0} | {error:.0} | {early} → {late} | {most} | {course} |"));
+        // What cannot be told from nothing is no growth: twice the error is 95 %.
+        if slope - 2.0 * error > SLOPE_KIB_MAX {
+            grown.push(format!("{role} {pid}: memory by {slope:.0} ± {error:.0} KiB an hour"));
+        }
+        // Pools hold as many connections as were needed at once, so the usual must not rise above what was the most.
+        if late > before + DESCRIPTORS_SLACK {
+            grown.push(format!("{role} {pid}: descriptors from at most {before} to {late}"));
         }
     }
+    say(&format!("  {young} that lived too short for a slope"));
     grown
 }
+
+/// Memory at moments that are equally far from each other: a leak climbs, a pool that is filled once makes a step.
+fn course(all: &[Sample]) -> String {
+    let step = all.len().div_ceil(COURSE_MOMENTS);
+    let moments = all.iter().step_by(step).chain(all.last());
+    moments.map(|one| format!("{:.0}", one.1)).collect::<Vec<_>>().join(" ")
+}
+
+/// How many moments of a process's life are told.
+const COURSE_MOMENTS: usize = 24;
 
 /// Instances come and go, some a little later.
 const DESCRIPTORS_SLACK: usize = 8;
