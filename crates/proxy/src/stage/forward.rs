@@ -124,12 +124,17 @@ async fn admitted(
         attempts.write_fields(job, request, now)?;
         record.attempts += 1;
         let mut one = One { job, request, body, responder, record, limits, attempts: &mut attempts };
-        match one.run(&mut flight).await {
+        let pause = match one.run(&mut flight).await {
             Tried::Done(fate) => return Ok(fate),
             Tried::Ended(ended) => return Err(ended),
-            Tried::Failed(failure) => attempts.after(job, &mut flight, &failure).await?,
-            Tried::Again(wait) => attempts.wait(job, &flight, wait).await,
-            Tried::Anew => {}
+            Tried::Failed(failure) => attempts.after(job, &mut flight, &failure)?,
+            Tried::Again(pause) => Some(pause),
+            Tried::Anew => None,
+        };
+        if let Some(pause) = pause {
+            attempts.retry(job, &flight);
+            drop(flight);
+            Box::pin(unless_gone(job, body, responder, timer.sleep(pause))).await?;
         }
     }
 }

@@ -221,7 +221,7 @@ impl Balancer {
     ///
     /// Does not allocate; constant time but for `ring` (logarithmic) and `round_robin` by unequal weights (linear).
     pub(crate) fn pick(&mut self, now: Tick, rng: &mut Rng, ask: &Ask) -> Option<Picked> {
-        if now >= self.probe_due
+        if (now >= self.probe_due || self.seeks_probe(ask))
             && let Some(slot) = self.take_probe(now, ask)
         {
             return Some(self.take(slot, true));
@@ -384,6 +384,14 @@ impl Balancer {
         Picked { id: EndpointId { slot, generation: endpoint.generation }, probe, recorded: false }
     }
 
+    /// Whether this request looks for a probe without being due: a version without a share is probed by those that ask for
+    /// it and by no others, so that of many requests few may.
+    fn seeks_probe(&self, ask: &Ask) -> bool {
+        let group =
+            ask.version.map(|version| version + 1).filter(|place| !self.settings.is_open_to_all(*place));
+        group.and_then(|place| self.groups.get(place)).is_some_and(|group| !group.is_whole())
+    }
+
     /// An endpoint whose breaker lets a probe ask now, if this request may be the probe. A second attempt may not:
     /// it has failed once already and goes where it most likely succeeds.
     #[cold]
@@ -391,16 +399,21 @@ impl Balancer {
         if ask.avoid.is_some() {
             return None;
         }
-        let rules = &self.settings.breaker;
+        let (settings, rules) = (&self.settings, &self.settings.breaker);
         let mut fitting = self.endpoints.iter_mut().enumerate().filter(|(_, endpoint)| {
-            let asked_for = ask.version.is_none_or(|version| endpoint.group == version + 1);
+            let asked_for = match ask.version {
+                Some(version) => endpoint.group == version + 1,
+                None => settings.is_open_to_all(endpoint.group),
+            };
             endpoint.is_ready() && asked_for
         });
         let slot = fitting
             .find_map(|(slot, endpoint)| endpoint.breaker.try_probe(rules, now).then_some(slot as u32));
+        let due = self.probe_due;
         self.schedule_probe();
         if slot.is_none() {
-            self.probe_due = self.probe_due.max(now + PROBE_RECHECK);
+            // Who looked before it was due does not put off the others.
+            self.probe_due = self.probe_due.max(if now >= due { now + PROBE_RECHECK } else { due });
         }
         slot
     }

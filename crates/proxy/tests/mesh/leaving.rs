@@ -1,4 +1,4 @@
-//! Callers that leave while their request waits for a place: it is for those who still wait.
+//! Callers that leave while their request waits, for a place or for its next attempt: that is for those who still wait.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use h2::client::ResponseFuture;
 
 use crate::support::http2::{Client, answer, request};
-use crate::support::wire::{Wire, connect, gated};
-use crate::support::{Mesh, mesh, within};
+use crate::support::wire::{Wire, answering, connect, gated};
+use crate::support::{Mesh, counted, mesh, within};
 
 /// One place, and one to wait in.
 const MANIFEST: &str = "
@@ -84,4 +84,36 @@ async fn who_closes_a_connection_in_the_queue_makes_room_in_it() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_leaves_in_the_pause_before_a_retry_ends_it() {
+    let port = answering(|_| b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+    // Longer than anything waits for here.
+    let settings = "resilience: { api: { timeout: 5m, retry: { attempts: 5, backoff: 60s..60s } } }";
+    let manifest = MANIFEST.replace("resilience: { api: { limit: { open: 1, queued: 1 } } }", settings);
+    assert!(manifest.contains(settings));
+    let mesh = mesh(&manifest).on("api", port).start().await;
+    let comes_to = async |count: f64, family: &str, label: (&str, &str)| {
+        while counted(&mesh.gateway().report().await, family, &[label]) < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let retries = "weft_upstream_retries";
+
+    let mut client = Client::to(mesh.edge_address()).await;
+    let (_answer, mut stream) = client.start(request("GET", "/", &[]), true).await;
+    within("the pause", comes_to(1.0, retries, ("upstream", "api"))).await;
+    stream.send_reset(h2::Reason::CANCEL);
+
+    let socket = connect(mesh.edge_address()).await;
+    // By a reset: who only closes at once may have half-closed, and is answered.
+    socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    let mut leaver = Wire::new(socket);
+    leaver.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    within("the other pause", comes_to(2.0, retries, ("upstream", "api"))).await;
+    drop(leaver);
+
+    let left = ("http_response_status_code", "499");
+    within("the end of both", comes_to(2.0, "http_server_request_duration_seconds", left)).await;
 }

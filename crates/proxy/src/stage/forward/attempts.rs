@@ -181,31 +181,28 @@ impl Attempts {
         written.map_err(|error: crate::head::HeadError| Ended::new(Code::HeadTooLarge, error.to_string()))
     }
 
-    /// After a failure: waits and returns where there is another attempt.
-    pub(super) async fn after(
+    /// After a failure, where there is another attempt: how long to wait for it, if it is a retry.
+    pub(super) fn after(
         &mut self,
         job: &Job<'_>,
         flight: &mut InFlight,
         failure: &Failure,
-    ) -> Result<(), Ended> {
+    ) -> Result<Option<Duration>, Ended> {
         let worker = job.worker;
         let now = worker.timer.recent();
         let ended = retry::Ended { outcome: failure.outcome, replay: self.replay(), hint: Hint::None };
         if self.retries.resend(ended, failure.reused, now, &mut job.callee.upstream.budget.borrow_mut()) {
             self.fresh = true;
             worker.stats.borrow_mut().add(Meter::Resends(job.callee.upstream.id), 1);
-            return Ok(());
+            return Ok(None);
         }
         flight.record(now, failure.outcome.verdict());
         if self.met_nobody(job, flight, failure) {
-            return Ok(());
+            return Ok(None);
         }
         match self.decide(job, failure.outcome, Hint::None) {
-            Some(wait) => {
-                self.wait(job, flight, wait).await;
-                Ok(())
-            }
-            None if failure.refused(job) && self.moves_on(job, flight) => Ok(()),
+            Some(wait) => Ok(Some(wait)),
+            None if failure.refused(job) && self.moves_on(job, flight) => Ok(None),
             None => Err(Ended::new(failure.code, self.why_failed(job, failure.code))),
         }
     }
@@ -251,12 +248,12 @@ impl Attempts {
         }
     }
 
-    pub(super) async fn wait(&mut self, job: &Job<'_>, flight: &InFlight, wait: Duration) {
+    /// There will be another attempt, elsewhere if that can be.
+    pub(super) fn retry(&mut self, job: &Job<'_>, flight: &InFlight) {
         self.ask.avoid = flight.id();
         // Others need not wait for it meanwhile.
         self.let_go = None;
         job.worker.stats.borrow_mut().add(Meter::Retries(job.callee.upstream.id), 1);
-        job.worker.timer.sleep(wait).await;
     }
 }
 

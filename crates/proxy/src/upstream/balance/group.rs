@@ -35,6 +35,11 @@ impl Group {
         self.fit
     }
 
+    /// Whether all of its endpoints are fit.
+    pub(super) fn is_whole(&self) -> bool {
+        self.fit && self.candidates.len() == self.members.len()
+    }
+
     /// Whether it has no endpoints at all.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()

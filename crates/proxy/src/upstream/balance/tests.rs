@@ -46,10 +46,10 @@ fn shares(balancer: &mut Balancer, now: Tick, ask: &Ask, count: usize) -> BTreeM
 }
 
 /// Fails requests until the breaker of `key` opens.
-fn trip(balancer: &mut Balancer, key: &str, now: Tick) {
+fn trip(balancer: &mut Balancer, key: &str, ask: &Ask, now: Tick) {
     let mut rng = Rng::seeded(3);
     for _ in 0..10_000 {
-        let mut picked = balancer.pick(now, &mut rng, &Ask::default()).unwrap();
+        let mut picked = balancer.pick(now, &mut rng, ask).unwrap();
         let failed = balancer.key(picked.id()) == Some(key);
         let change = balancer.record(&mut picked, now, Duration::from_millis(2), verdict(failed));
         balancer.release(picked, now);
@@ -212,7 +212,7 @@ fn who_is_not_ready_is_left_out_and_tried_only_when_nobody_else_is_left() {
 #[test]
 fn an_endpoint_that_fails_is_left_out_until_a_probe_succeeds() {
     let mut balancer = balancer(Method::LeastLoaded, &[member("a"), member("b"), member("c"), member("d")]);
-    trip(&mut balancer, "b", at(0));
+    trip(&mut balancer, "b", &Ask::default(), at(0));
     assert_eq!((ejected(&balancer), open(&balancer)), (vec!["b"], vec!["b"]));
     assert!(!shares(&mut balancer, at(999), &Ask::default(), 500).contains_key("b"));
     let mut rng = Rng::seeded(5);
@@ -234,7 +234,7 @@ fn an_endpoint_that_fails_is_left_out_until_a_probe_succeeds() {
 #[test]
 fn a_probe_that_says_nothing_is_followed_by_another() {
     let mut balancer = balancer(Method::RoundRobin, &[member("a"), member("b")]);
-    trip(&mut balancer, "b", at(0));
+    trip(&mut balancer, "b", &Ask::default(), at(0));
     let mut rng = Rng::seeded(5);
     let retry = Ask { avoid: Some(balancer.seen().next().unwrap().id), ..Ask::default() };
     let not_probe = balancer.pick(at(1_000), &mut rng, &retry).unwrap();
@@ -271,8 +271,8 @@ fn never_more_than_half_are_out_whatever_fails() {
 fn when_the_list_shrinks_the_half_is_counted_anew() {
     let all = [member("a"), member("b"), member("c"), member("d")];
     let mut balancer = balancer(Method::RoundRobin, &all);
-    trip(&mut balancer, "a", at(0));
-    trip(&mut balancer, "b", at(0));
+    trip(&mut balancer, "a", &Ask::default(), at(0));
+    trip(&mut balancer, "b", &Ask::default(), at(0));
     assert_eq!(ejected(&balancer), ["a", "b"]);
     balancer.update(at(1), &all[..3]);
     assert_eq!(ejected(&balancer), ["a"], "one of three");
@@ -301,7 +301,7 @@ fn when_nobody_is_trusted_each_is_asked_every_second_however_often_it_failed() {
 fn becoming_ready_again_asks_at_once() {
     let (a, b) = (member("a"), member("b"));
     let mut balancer = balancer(Method::LeastLoaded, &[a, b]);
-    trip(&mut balancer, "b", at(0));
+    trip(&mut balancer, "b", &Ask::default(), at(0));
     balancer.update(at(100), &[a, Member { readiness: Readiness::Unready, ..b }]);
     assert!(ejected(&balancer).is_empty(), "left out for another reason");
     balancer.update(at(200), &[a, b]);
@@ -399,13 +399,54 @@ fn a_version_without_a_share_gets_only_what_asks_for_it() {
 
         let mut balancer = Balancer::new(Settings { versions: vec![("v2".into(), 0)], ..settings(method) });
         balancer.update(at(0), &members);
-        trip(&mut balancer, "a", at(0));
+        trip(&mut balancer, "a", &Ask::default(), at(0));
         assert_eq!(shares(&mut balancer, at(1), &Ask::default(), 20), only_a, "{method:?}: v1 is left out");
         assert_eq!(shares(&mut balancer, at(1), &forced, 5)["b"], 5);
         balancer.update(at(2), &[Member { readiness: Readiness::Unready, ..members[0] }, members[1]]);
         assert_eq!(shares(&mut balancer, at(2), &Ask::default(), 20), only_a, "{method:?}: v1 is not ready");
         balancer.update(at(3), &[members[1]]);
         assert!(balancer.pick(at(3), &mut rng, &Ask::default()).is_none(), "{method:?}: no v1 is no answer");
+    }
+}
+
+#[test]
+fn a_version_without_a_share_is_probed_by_what_asks_for_it_and_by_nothing_else() {
+    let v2 = |key| Member { version: "v2", ..member(key) };
+    let members = [member("a"), member("b"), v2("c"), v2("d")];
+    let forced = Ask { version: Some(0), ..Ask::default() };
+    let mut balancer =
+        Balancer::new(Settings { versions: vec![("v2".into(), 0)], ..settings(Method::LeastLoaded) });
+    balancer.update(at(0), &members);
+    trip(&mut balancer, "a", &Ask::default(), at(0));
+    trip(&mut balancer, "c", &forced, at(0));
+    let mut rng = Rng::seeded(9);
+    let mut probes = Vec::new();
+    let mut probe = |balancer: &mut Balancer, ask: &Ask, ms| {
+        let picked = balancer.pick(at(ms), &mut rng, ask).unwrap();
+        let key = balancer.key(picked.id()).unwrap().to_owned();
+        if picked.is_probe() {
+            probes.push((ms, key.clone()));
+        }
+        // A probe that says nothing is followed by another.
+        balancer.release(picked, at(ms));
+        key
+    };
+    // Those that ask for v2 come more often than those that do not, and still one of these finds its probe, and the other way round.
+    for ms in 1_000..1_100 {
+        let asked = if ms % 25 == 0 { [&Ask::default(), &forced] } else { [&forced, &forced] };
+        let keys = asked.map(|ask| (ask.version, probe(&mut balancer, ask, ms)));
+        for (version, key) in keys {
+            assert_eq!(version.is_some(), key == "c" || key == "d", "{key}");
+        }
+    }
+    for ms in 1_100..1_200 {
+        let asked = if ms % 25 == 0 { &forced } else { &Ask::default() };
+        let key = probe(&mut balancer, asked, ms);
+        assert_eq!(asked.version.is_some(), key == "c" || key == "d", "{key}");
+    }
+    for (key, from) in [("a", 1_000), ("c", 1_000), ("a", 1_100), ("c", 1_100)] {
+        let found = probes.iter().any(|(ms, probed)| probed == key && (from..from + 100).contains(ms));
+        assert!(found, "{key} from {from}: {probes:?}");
     }
 }
 
