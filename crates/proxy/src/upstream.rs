@@ -271,10 +271,10 @@ impl Upstream {
         }
     }
 
-    /// Closes connections that nobody used since `before`, and all to peers for which `revoked` holds.
-    pub(crate) fn tidy(&self, before: Tick) {
+    /// Closes idle connections whose time is over.
+    pub(crate) fn tidy(&self, now: Tick) {
         for endpoint in self.endpoints.borrow().values() {
-            endpoint.tidy(before);
+            endpoint.tidy(now);
         }
     }
 

@@ -2,6 +2,7 @@
 //! connection that all exchanges share.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub(crate) struct Endpoint {
     shared: RefCell<Shared>,
     /// Grows when connections made so far must not be used any more.
     epoch: Cell<u64>,
+    /// HTTP/2 connections made so far.
+    made: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -59,11 +62,17 @@ enum Shared {
     None,
     /// Somebody connects; all who wait are told.
     Connecting(watch::Receiver<Option<Code>>),
-    Ready {
-        send: SendRequest<Bytes>,
-        /// Whether it has carried an exchange.
-        used: bool,
-    },
+    Ready(Http2Client),
+}
+
+/// The HTTP/2 connection to an upstream, shared by all exchanges.
+#[derive(Clone)]
+pub(crate) struct Http2Client {
+    pub(crate) send: SendRequest<Bytes>,
+    /// Whether it has carried an exchange before.
+    pub(crate) reused: bool,
+    /// Which one of the endpoint it is.
+    number: u64,
 }
 
 /// An HTTP/1.1 connection to an upstream between two exchanges, or during one.
@@ -88,6 +97,7 @@ impl Endpoint {
             idle: RefCell::new(Vec::new()),
             shared: RefCell::new(Shared::None),
             epoch: Cell::new(0),
+            made: Cell::new(0),
         }
     }
 
@@ -112,6 +122,8 @@ impl Endpoint {
     /// # Errors
     /// Why none could be made.
     pub(crate) async fn fresh_http1(&self, worker: &Worker, timeout: Duration) -> Result<Http1Client, Code> {
+        // What is true now is what it will have proved.
+        let epoch = self.epoch.get();
         let stream = connect::connect(worker, self, connect::HTTP1, timeout).await?;
         Ok(Http1Client {
             stream,
@@ -119,7 +131,7 @@ impl Endpoint {
             out: Outgoing::default(),
             reused: false,
             leave_at: Tick::NEVER,
-            epoch: self.epoch.get(),
+            epoch,
         })
     }
 
@@ -140,7 +152,7 @@ impl Endpoint {
         idle.push(client);
     }
 
-    /// The shared HTTP/2 connection; `bool` is whether it has carried an exchange before.
+    /// The shared HTTP/2 connection.
     ///
     /// # Errors
     /// Why none could be made.
@@ -148,17 +160,21 @@ impl Endpoint {
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         timeout: Duration,
-    ) -> Result<(SendRequest<Bytes>, bool), Code> {
+    ) -> Result<Http2Client, Code> {
         for _ in 0..3 {
             let ready = match &mut *self.shared.borrow_mut() {
-                Shared::Ready { send, used } => Some((send.clone(), std::mem::replace(used, true))),
+                Shared::Ready(client) => {
+                    let taken = client.clone();
+                    client.reused = true;
+                    Some(taken)
+                }
                 _ => None,
             };
-            if let Some((send, reused)) = ready {
+            if let Some(mut client) = ready {
                 // Waits where the peer's limit of streams is reached; fails where the connection is closing.
-                match send.ready().await {
-                    Ok(send) => return Ok((send, reused)),
-                    Err(_) => *self.shared.borrow_mut() = Shared::None,
+                match poll_fn(|cx| client.send.poll_ready(cx)).await {
+                    Ok(()) => return Ok(client),
+                    Err(_) => self.lost_http2(&client),
                 }
             }
             let mut waiting = self.connecting(worker, timeout);
@@ -176,14 +192,19 @@ impl Endpoint {
         let mut shared = self.shared.borrow_mut();
         match &*shared {
             Shared::Connecting(waiting) => waiting.clone(),
-            Shared::Ready { .. } | Shared::None => {
+            Shared::Ready(_) | Shared::None => {
                 let (tell, waiting) = watch::channel(None);
                 *shared = Shared::Connecting(waiting.clone());
                 let (endpoint, worker) = (Rc::clone(self), Rc::clone(worker));
+                let epoch = self.epoch.get();
                 tokio::task::spawn_local(async move {
                     let made = connect::http2(&worker, &endpoint, timeout).await;
+                    let number = endpoint.made.get() + 1;
+                    endpoint.made.set(number);
                     let (next, failed) = match made {
-                        Ok(send) => (Shared::Ready { send, used: false }, None),
+                        // What it proved may no longer hold: whoever waits connects anew.
+                        Ok(_) if endpoint.epoch.get() != epoch => (Shared::None, None),
+                        Ok(send) => (Shared::Ready(Http2Client { send, reused: false, number }), None),
                         Err(code) => (Shared::None, Some(code)),
                     };
                     *endpoint.shared.borrow_mut() = next;
@@ -197,10 +218,14 @@ impl Endpoint {
         }
     }
 
-    /// Gives up the shared connection if it still is this one's generation: it is closing.
-    pub(crate) fn lost_http2(&self) {
+    /// Gives up the shared connection if it still is this one: it is closing.
+    pub(crate) fn lost_http2(&self, lost: &Http2Client) {
+        self.drop_shared(|client| client.number == lost.number);
+    }
+
+    fn drop_shared(&self, which: impl FnOnce(&Http2Client) -> bool) {
         let mut shared = self.shared.borrow_mut();
-        if matches!(*shared, Shared::Ready { .. }) {
+        if matches!(&*shared, Shared::Ready(client) if which(client)) {
             *shared = Shared::None;
         }
     }
@@ -209,7 +234,7 @@ impl Endpoint {
     pub(crate) fn forget(&self) {
         self.epoch.set(self.epoch.get() + 1);
         self.idle.borrow_mut().clear();
-        self.lost_http2();
+        self.drop_shared(|_| true);
     }
 
     /// The endpoint is no longer listed: idle connections close now, the others when their exchanges end.
@@ -228,4 +253,22 @@ fn has_spoken(stream: &Stream) -> bool {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let mut byte = [0; 1];
     stream.poll_read(&mut cx, &mut byte).is_ready()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_of_a_connection_that_was_replaced_does_not_cost_the_one_in_its_place() {
+        let endpoint = Endpoint::new("a".into(), "127.0.0.1:1".parse().unwrap(), Target::Plain);
+        let (near, _far) = tokio::io::duplex(1024);
+        let (send, _connection) = h2::client::Builder::new().handshake::<_, Bytes>(near).await.unwrap();
+        let numbered = |number| Http2Client { send: send.clone(), reused: false, number };
+        *endpoint.shared.borrow_mut() = Shared::Ready(numbered(2));
+        endpoint.lost_http2(&numbered(1));
+        assert!(matches!(*endpoint.shared.borrow(), Shared::Ready(_)));
+        endpoint.lost_http2(&numbered(2));
+        assert!(matches!(*endpoint.shared.borrow(), Shared::None));
+    }
 }

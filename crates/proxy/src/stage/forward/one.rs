@@ -158,7 +158,7 @@ impl One<'_, '_, '_, '_> {
         // Also bounds the wait for a free stream on a connection that is full.
         let timer = &self.job.worker.timer;
         let made = timer.limit(self.limits.ends, endpoint.http2(self.job.worker, timeout)).await;
-        let (mut send, reused) = match made.unwrap_or(Err(Code::ConnectTimeout)) {
+        let mut client = match made.unwrap_or(Err(Code::ConnectTimeout)) {
             Ok(made) => made,
             Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
         };
@@ -168,10 +168,11 @@ impl One<'_, '_, '_, '_> {
         };
         let bodiless = length == BodyLength::None;
         let asked = self.request.head.method();
-        let (response, stream) = match send.send_request(message, bodiless) {
+        let reused = client.reused;
+        let (response, stream) = match client.send.send_request(message, bodiless) {
             Ok(sent) => sent,
             Err(error) => {
-                endpoint.lost_http2();
+                endpoint.lost_http2(&client);
                 let code = no_answer(&error).code;
                 return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused });
             }
