@@ -1,7 +1,8 @@
 //! Memory of messages, which exists only while there is a message.
 //!
 //! A connection takes it from small pools of the thread when bytes arrive and gives it back when it has nothing unread or
-//! unsent, so that ten thousand idle connections hold none of it and an exchange allocates none.
+//! unsent, so that ten thousand idle connections hold none of it and an exchange allocates none. What a burst left in the
+//! pools, and nobody has needed since, is freed by [`tidy`].
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -19,9 +20,46 @@ const OUTGOING_BYTES: usize = 4 * 1024;
 const KEPT_BYTES_MAX: usize = 32 * 1024;
 
 thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static OUTGOING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static HEADS: RefCell<Vec<Head>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Spare<Vec<u8>>> = const { RefCell::new(Spare::new()) };
+    static OUTGOING: RefCell<Spare<Vec<u8>>> = const { RefCell::new(Spare::new()) };
+    static HEADS: RefCell<Spare<Head>> = const { RefCell::new(Spare::new()) };
+}
+
+/// Frees what the pools of this thread have held for nothing since the last call.
+pub(crate) fn tidy() {
+    POOL.with_borrow_mut(Spare::tidy);
+    OUTGOING.with_borrow_mut(Spare::tidy);
+    HEADS.with_borrow_mut(Spare::tidy);
+}
+
+/// A pool.
+struct Spare<T> {
+    all: Vec<T>,
+    /// The fewest that were in it since it was last tidied: so many were not needed.
+    fewest: usize,
+}
+
+impl<T> Spare<T> {
+    const fn new() -> Self {
+        Spare { all: Vec::new(), fewest: 0 }
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let taken = self.all.pop();
+        self.fewest = self.fewest.min(self.all.len());
+        taken
+    }
+
+    fn keep(&mut self, spare: T) {
+        if self.all.len() < POOL_BUFFERS_MAX {
+            self.all.push(spare);
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.all.drain(..self.fewest);
+        self.fewest = self.all.len();
+    }
 }
 
 /// Bytes on their way out. The memory is the thread's while nothing waits to be sent.
@@ -32,7 +70,7 @@ impl Outgoing {
     /// Forgets what is in it and has room for a message.
     pub(crate) fn begin(&mut self) {
         if self.0.capacity() == 0 {
-            let kept = OUTGOING.with_borrow_mut(Vec::pop);
+            let kept = OUTGOING.with_borrow_mut(Spare::take);
             self.0 = kept.unwrap_or_else(|| Vec::with_capacity(OUTGOING_BYTES));
         }
         self.0.clear();
@@ -42,7 +80,7 @@ impl Outgoing {
     pub(crate) fn release(&mut self) {
         let kept = std::mem::take(&mut self.0);
         if (OUTGOING_BYTES..=KEPT_BYTES_MAX).contains(&kept.capacity()) {
-            keep(&OUTGOING, kept);
+            OUTGOING.with_borrow_mut(|pool| pool.keep(kept));
         }
     }
 }
@@ -74,7 +112,7 @@ pub(crate) struct LentHead(Head);
 impl LentHead {
     /// An empty head with memory.
     pub(crate) fn new() -> Self {
-        LentHead(HEADS.with_borrow_mut(Vec::pop).unwrap_or_default())
+        LentHead(HEADS.with_borrow_mut(Spare::take).unwrap_or_default())
     }
 
     /// Forgets what is in it and gives the memory back.
@@ -82,7 +120,7 @@ impl LentHead {
         let mut head = std::mem::take(&mut self.0);
         head.clear();
         if (1..=KEPT_BYTES_MAX).contains(&head.capacity_bytes()) {
-            keep(&HEADS, head);
+            HEADS.with_borrow_mut(|pool| pool.keep(head));
         }
     }
 }
@@ -105,14 +143,6 @@ impl Drop for LentHead {
     fn drop(&mut self) {
         self.release();
     }
-}
-
-fn keep<T>(pool: &'static std::thread::LocalKey<RefCell<Vec<T>>>, spare: T) {
-    pool.with_borrow_mut(|pool| {
-        if pool.len() < POOL_BUFFERS_MAX {
-            pool.push(spare);
-        }
-    });
 }
 
 /// Bytes received or about to be sent: `data[start..end]`.
@@ -151,7 +181,7 @@ impl Buffer {
     /// Room for at least `least` more bytes.
     pub(crate) fn space(&mut self, least: usize) -> &mut [u8] {
         if self.data.is_empty() {
-            self.data = POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BUFFER_BYTES]);
+            self.data = POOL.with_borrow_mut(Spare::take).unwrap_or_else(|| vec![0; BUFFER_BYTES]);
         }
         if self.data.len() - self.end < least {
             self.data.copy_within(self.start..self.end, 0);
@@ -176,7 +206,7 @@ impl Buffer {
             self.start = 0;
             self.end = 0;
             if data.len() == BUFFER_BYTES {
-                keep(&POOL, data);
+                POOL.with_borrow_mut(|pool| pool.keep(data));
             }
         }
     }
@@ -210,6 +240,26 @@ mod tests {
             expected.drain(..count);
             assert_eq!(buffer.len(), expected.len());
         }
+    }
+
+    #[test]
+    fn a_pool_keeps_what_was_needed_at_once_and_frees_the_rest() {
+        let mut pool = Spare::new();
+        let burst = |pool: &mut Spare<u32>, count: u32| {
+            let taken: Vec<u32> = (0..count).map(|fresh| pool.take().unwrap_or(fresh)).collect();
+            taken.into_iter().for_each(|one| pool.keep(one));
+        };
+        burst(&mut pool, 50);
+        pool.tidy();
+        assert_eq!(pool.all.len(), 50, "they were needed a moment ago");
+        burst(&mut pool, 20);
+        burst(&mut pool, 3);
+        pool.tidy();
+        assert_eq!(pool.all.len(), 20);
+        pool.tidy();
+        assert!(pool.all.is_empty(), "nobody needs any");
+        burst(&mut pool, 1_000);
+        assert_eq!(pool.all.len(), POOL_BUFFERS_MAX);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use weft_trust::identity::{Identity, SpiffeId, TrustDomain};
 use weft_trust::mesh::MeshTls;
 use weft_trust::peer::PeerCheck;
 
+use crate::buffer;
 use crate::compiled::{Compiled, Operations};
 use crate::crowd::Crowd;
 use crate::limits::Limits;
@@ -38,6 +39,8 @@ use crate::upstream::{Listed, Upstream};
 
 /// Outside hosts that a worker keeps connections to; the plan declares them, so this only bounds a mistake.
 const EXTERNALS_MAX: usize = 1024;
+/// Buffers that nobody needed for so long are freed.
+const BUFFERS_TIDIED_SECONDS: u64 = 10;
 
 /// What all workers of a process have in common.
 pub(crate) struct Shared {
@@ -382,12 +385,15 @@ impl Worker {
         callee
     }
 
-    /// Periodic work: closes idle connections whose time is over.
+    /// Periodic work: closes idle connections whose time is over, and frees buffers that nobody needs.
     pub(crate) async fn tidy(&self) {
-        loop {
+        for second in 1_u64.. {
             self.timer.sleep(Duration::from_secs(1)).await;
             for upstream in self.upstreams.borrow().values() {
                 upstream.tidy(self.timer.now());
+            }
+            if second.is_multiple_of(BUFFERS_TIDIED_SECONDS) {
+                buffer::tidy();
             }
         }
     }
