@@ -409,6 +409,18 @@ async fn an_upgrade_that_is_declined_is_an_ordinary_answer() {
 }
 
 #[tokio::test]
+async fn a_change_to_a_protocol_that_was_not_asked_for_is_refused() {
+    let other = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: whisper\r\nconnection: upgrade\r\n\r\n";
+    let mesh = in_front_of(answering(|_| other.to_vec()).await).await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    for _ in 0..2 {
+        let answer =
+            client.ask("GET / HTTP/1.1\r\nhost: a\r\nupgrade: shout\r\nconnection: upgrade\r\n\r\n").await;
+        assert_eq!((answer.status(), answer.code().as_str()), (502, "W3017"));
+    }
+}
+
+#[tokio::test]
 async fn a_refused_upgrade_says_through_the_mesh_what_should_have_been_asked_for() {
     let wants = "HTTP/1.1 426 Upgrade Required\r\nupgrade: shout/2\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\nno";
     let mesh = in_front_of(answering(move |_| wants.as_bytes().to_vec()).await).await;

@@ -40,8 +40,13 @@ impl Passing<'_, '_, '_> {
         record.grpc = grpc_status(&head);
         let mut reader = match kind {
             AnswerKind::Final(reader) => reader,
-            AnswerKind::Switched | AnswerKind::Interim(_) => {
+            AnswerKind::Switched | AnswerKind::Interim(_) if is_asked_for(request.head, &head) => {
                 return switched(responder, &head, record).await;
+            }
+            AnswerKind::Switched | AnswerKind::Interim(_) => {
+                let name = &job.callee.plan.name;
+                let detail = format!("`{name}` took to a protocol that the request does not offer");
+                return Carried::Ended(Ended::new(Code::UpstreamNotUpgraded, detail));
             }
         };
         if !progress.complete.get() {
@@ -96,6 +101,17 @@ async fn told_in_trailers(ended: &Ended, writer: &mut Writer<'_>) -> bool {
     let mut trailers = Head::new();
     trailers.start_trailers();
     rescue::grpc_trailers(ended, &mut trailers).is_ok() && writer.end(Some(&trailers)).await.is_ok()
+}
+
+/// Whether a 101 changes to nothing but what the request offers (RFC 9110, 7.8).
+fn is_asked_for(request: &Head, answer: &Head) -> bool {
+    let offered = request.get(Known::Upgrade).map(protocols).into_iter().flatten().collect::<Vec<_>>();
+    let mut taken = answer.get(Known::Upgrade).map(protocols).into_iter().flatten().peekable();
+    taken.peek().is_some() && taken.all(|one| offered.iter().any(|offer| offer.eq_ignore_ascii_case(one)))
+}
+
+fn protocols(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|one| !one.is_empty())
 }
 
 /// Tells the client that the protocol changes; its connection and ours carry bytes from now on.
@@ -190,4 +206,36 @@ impl<F: Future<Output = UploadEnd>> Upload<'_, F> {
 
 pub(super) fn grpc_status(head: &Head) -> Option<u8> {
     head.get_str(Known::GrpcStatus).and_then(|text| text.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgrade(to: Option<&str>) -> Head {
+        let mut head = Head::new();
+        if let Some(to) = to {
+            head.push_known(Known::Upgrade, to.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn a_change_is_to_what_was_offered_and_to_nothing_else() {
+        for (offered, taken, expected) in [
+            (Some("websocket"), Some("websocket"), true),
+            (Some("websocket"), Some("WebSocket"), true),
+            (Some("shout/2, shout/1"), Some("shout/1"), true),
+            (Some("TLS/1.3, shout/1"), Some("TLS/1.3, shout/1"), true),
+            (Some("shout/1"), Some("shout/2"), false),
+            (Some("shout/1"), Some("shout/1, h2c"), false),
+            (Some("websocket"), Some("web"), false),
+            (Some("websocket"), Some(" ,"), false),
+            (Some("websocket"), None, false),
+            (None, Some("websocket"), false),
+        ] {
+            let verdict = is_asked_for(&upgrade(offered), &upgrade(taken));
+            assert_eq!(verdict, expected, "{offered:?} {taken:?}");
+        }
+    }
 }
