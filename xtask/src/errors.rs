@@ -42,8 +42,6 @@ enum Kind {
     Finding,
     Refusal,
     Fault,
-    Control,
-    Supervisor,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,15 +60,13 @@ enum Fate {
 }
 
 impl Kind {
-    const ALL: [Kind; 5] = [Kind::Finding, Kind::Refusal, Kind::Fault, Kind::Control, Kind::Supervisor];
+    const ALL: [Kind; 3] = [Kind::Finding, Kind::Refusal, Kind::Fault];
 
     fn thousand(self) -> u16 {
         match self {
             Kind::Finding => 1,
             Kind::Refusal => 2,
             Kind::Fault => 3,
-            Kind::Control => 4,
-            Kind::Supervisor => 5,
         }
     }
 
@@ -79,8 +75,6 @@ impl Kind {
             Kind::Finding => "Findings: the manifest is wrong",
             Kind::Refusal => "Refusals: we said no",
             Kind::Fault => "Faults: something broke",
-            Kind::Control => "Control: identities, enrolment, plans",
-            Kind::Supervisor => "Supervisor: `weft up` and what it starts",
         }
     }
 }
@@ -106,19 +100,35 @@ const GRPC: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// Where the codes are for the program.
+pub(crate) const SOURCE: &str = "crates/model/src/code.rs";
+
 /// The generated files, by path relative to `root`.
 ///
 /// # Errors
 /// `errors.toml` cannot be read, or breaks one of its own rules.
 pub(crate) fn generate(root: &Path) -> anyhow::Result<BTreeMap<PathBuf, String>> {
+    let table = read(root)?;
+    Ok(BTreeMap::from([
+        (PathBuf::from(SOURCE), source(&table)?),
+        (PathBuf::from("docs/errors.md"), page(&table)?),
+    ]))
+}
+
+/// Every code with the name that it has in the sources.
+///
+/// # Errors
+/// `errors.toml` cannot be read, or breaks one of its own rules.
+pub(crate) fn variants(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    Ok(read(root)?.error.into_iter().map(|entry| (entry.code, variant(&entry.name))).collect())
+}
+
+fn read(root: &Path) -> anyhow::Result<Table> {
     let path = root.join("errors.toml");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let table: Table = toml::from_str(&text).context("errors.toml")?;
     check(&table)?;
-    Ok(BTreeMap::from([
-        (PathBuf::from("crates/model/src/code.rs"), source(&table)?),
-        (PathBuf::from("docs/errors.md"), page(&table)?),
-    ]))
+    Ok(table)
 }
 
 fn check(table: &Table) -> anyhow::Result<()> {
@@ -190,10 +200,6 @@ pub enum Kind {
     Refusal,
     /// Something broke.
     Fault,
-    /// Identities, enrolment, plans.
-    Control,
-    /// `weft up` and what it starts.
-    Supervisor,
 }
 
 struct Entry {
@@ -316,7 +322,7 @@ fn source(table: &Table) -> anyhow::Result<String> {
 
 const PAGE_HEAD: &str = "# Codes
 
-Every finding, refusal and fault has a code that never changes its meaning and is never used again. It stands in what
+Whatever is wrong with a manifest, and whatever keeps a request from its answer, has a code that never changes its meaning and is never used again. It stands in what
 `weft check` prints, in the body of a refused request (`application/problem+json`, RFC 9457), in the `Proxy-Status` field
 (RFC 9209), in `grpc-message`, in logs and in the metric `weft_refusals_total`. This page is made from `errors.toml` by
 `cargo xtask bless`.
@@ -329,7 +335,7 @@ fn page(table: &Table) -> anyhow::Result<String> {
     let mut text = PAGE_HEAD.to_owned();
     for kind in Kind::ALL {
         write!(text, "\n## {}\n\n", kind.title())?;
-        let exchanges = matches!(kind, Kind::Refusal | Kind::Fault | Kind::Control);
+        let exchanges = matches!(kind, Kind::Refusal | Kind::Fault);
         text.push_str(if exchanges {
             "| code | name | HTTP | gRPC | connection | means | remedy |\n|---|---|---|---|---|---|---|\n"
         } else {

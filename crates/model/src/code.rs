@@ -169,20 +169,14 @@ pub enum Code {
     Overloaded,
     /// W2014: The request waited in the queue for as long as its time limit allowed.
     QueueTimeout,
-    /// W2015: The upgrade that is asked for is not possible here.
-    UpgradeNotSupported,
     /// W2016: The method (CONNECT, TRACE) is not served here.
     MethodNotSupported,
     /// W2017: The outside host is not declared.
     ExternalNotDeclared,
     /// W2018: The service does not declare calls to this service of the system.
     CalleeNotDeclared,
-    /// W2019: The system has no service of this name.
-    UnknownCallee,
     /// W2020: The local port belongs to another service: the peer is not a process that the supervisor started for it.
     PeerNotOwner,
-    /// W2021: The process is leaving and takes nothing new.
-    Draining,
     /// W2022: `Expect` asks for something other than `100-continue`.
     ExpectationFailed,
     /// W2023: The request's head did not arrive in time.
@@ -193,8 +187,6 @@ pub enum Code {
     CorsDenied,
     /// W2026: A field's name holds `_` or another character that is refused at the edge.
     BadFieldName,
-    /// W2027: The request passed through more proxies than the limit; it is going in a circle.
-    TooManyHops,
     /// W2028: As many connections as the limit allows are open.
     TooManyConnections,
     /// W2029: The HTTP/2 connection sent more resets, settings, pings or empty frames than a client in good faith does.
@@ -207,8 +199,6 @@ pub enum Code {
     BadGrpcWeb,
     /// W2033: The process has no plan or no identity yet.
     NotReady,
-    /// W2034: The request's deadline had passed before it was sent on.
-    DeadlinePassed,
     /// W3001: No connection to the upstream could be made.
     ConnectFailed,
     /// W3002: The upstream did not accept a connection in time.
@@ -239,74 +229,12 @@ pub enum Code {
     IdentityMismatch,
     /// W3015: The host of the upstream's `url` cannot be found by DNS.
     NameNotFound,
-    /// W3016: All instances of the upstream are set aside after failures.
-    BreakerOpen,
     /// W3017: The upstream answered an upgrade with a protocol that was not asked for.
     UpstreamNotUpgraded,
     /// W3018: Weft itself failed.
     Internal,
     /// W3019: The outside host could not be reached.
     ExternalFailed,
-    /// W4001: The enrolment token is not one that was given out.
-    TokenUnknown,
-    /// W4002: The enrolment token was used before.
-    TokenUsed,
-    /// W4003: The enrolment token is too old.
-    TokenExpired,
-    /// W4004: The identity was revoked.
-    IdentityRevoked,
-    /// W4005: The renewal is not signed by the key that enrolled.
-    RenewalRefused,
-    /// W4006: The certificate request cannot be read, or asks for a key that is not allowed.
-    BadCertificateRequest,
-    /// W4007: No instance of this name is enrolled.
-    UnknownInstance,
-    /// W4008: The plan is written in a format that this executable does not know.
-    PlanFormatUnknown,
-    /// W4009: A process could not put the plan into force; its old plan serves.
-    PlanRefused,
-    /// W4010: The admin API wants its token.
-    AdminTokenWrong,
-    /// W4011: The changed manifest has findings; the old plans serve.
-    ReloadRefused,
-    /// W4012: The keys of the authority cannot be read, or others may read them.
-    AuthorityUnusable,
-    /// W4013: The admin request is not understood.
-    BadRequest,
-    /// W4014: The admin API has nothing there.
-    UnknownPath,
-    /// W4015: Control cannot be reached; the last good plan serves.
-    ControlAway,
-    /// W4016: A process asks for, or speaks for, an instance that is not its own.
-    WrongIdentity,
-    /// W4017: The identity has expired.
-    IdentityExpired,
-    /// W5001: A port that the manifest names is in use.
-    PortTaken,
-    /// W5002: The build command of a service failed.
-    BuildFailed,
-    /// W5003: The command of a service does not exist or cannot be run.
-    CommandNotFound,
-    /// W5004: A service ended by itself; it is started again with backoff.
-    ServiceExited,
-    /// W5005: A service was started and did not become well in time.
-    NotHealthyInTime,
-    /// W5006: Another system runs from the same data folder.
-    DataDirLocked,
-    /// W5007: The data folder cannot be made, read or written, or is open to others.
-    DataDirUnusable,
-    /// W5008: A part of Weft ended by itself; it is started again, and its connections wait.
-    RoleExited,
-    /// W5009: A part of Weft did not become ready in time.
-    RoleNotReady,
-    /// W5010: `${NAME}` in a service's `env` names a variable that is not set.
-    EnvironmentMissing,
-    /// W5011: No system runs from this data folder.
-    NotRunning,
-    /// W5012: `--mine` names no service, or no address of this machine.
-    BadMine,
-    /// W5013: A process did not finish within its time and was ended.
-    DrainTooLong,
 }
 
 /// What a code is about.
@@ -318,10 +246,6 @@ pub enum Kind {
     Refusal,
     /// Something broke.
     Fault,
-    /// Identities, enrolment, plans.
-    Control,
-    /// `weft up` and what it starts.
-    Supervisor,
 }
 
 struct Entry {
@@ -407,7 +331,7 @@ impl fmt::Display for Code {
 #[rustfmt::skip]
 impl Code {
     /// All of them, by number.
-    pub const ALL: [Code; 150] = [
+    pub const ALL: [Code; 114] = [
         Code::YamlSyntax, Code::NotUtf8, Code::FileTooLarge, Code::DuplicateKey,
         Code::CustomTag, Code::NotABoolean, Code::UnknownKey, Code::WrongType,
         Code::MissingKey, Code::BadValue, Code::BadQuantity, Code::BadAddress,
@@ -428,29 +352,20 @@ impl Code {
         Code::MethodNotAllowed, Code::NotAllowed, Code::NoIdentity, Code::BadFraming,
         Code::BadHead, Code::HeadTooLarge, Code::UriTooLong, Code::VersionNotSupported,
         Code::BodyTooLarge, Code::BadPath, Code::BadHost, Code::Overloaded,
-        Code::QueueTimeout, Code::UpgradeNotSupported, Code::MethodNotSupported, Code::ExternalNotDeclared,
-        Code::CalleeNotDeclared, Code::UnknownCallee, Code::PeerNotOwner, Code::Draining,
-        Code::ExpectationFailed, Code::HeadTimeout, Code::BodyTimeout, Code::CorsDenied,
-        Code::BadFieldName, Code::TooManyHops, Code::TooManyConnections, Code::Http2Abuse,
+        Code::QueueTimeout, Code::MethodNotSupported, Code::ExternalNotDeclared, Code::CalleeNotDeclared,
+        Code::PeerNotOwner, Code::ExpectationFailed, Code::HeadTimeout, Code::BodyTimeout,
+        Code::CorsDenied, Code::BadFieldName, Code::TooManyConnections, Code::Http2Abuse,
         Code::BadDeadline, Code::PlainConnection, Code::BadGrpcWeb, Code::NotReady,
-        Code::DeadlinePassed, Code::ConnectFailed, Code::ConnectTimeout, Code::NoEndpoint,
-        Code::UpstreamReset, Code::UpstreamClosed, Code::UpstreamTruncated, Code::UpstreamProtocol,
-        Code::UpstreamHeadTooLarge, Code::Timeout, Code::TryTimeout, Code::StreamIdle,
-        Code::DownstreamGone, Code::TlsHandshakeFailed, Code::IdentityMismatch, Code::NameNotFound,
-        Code::BreakerOpen, Code::UpstreamNotUpgraded, Code::Internal, Code::ExternalFailed,
-        Code::TokenUnknown, Code::TokenUsed, Code::TokenExpired, Code::IdentityRevoked,
-        Code::RenewalRefused, Code::BadCertificateRequest, Code::UnknownInstance, Code::PlanFormatUnknown,
-        Code::PlanRefused, Code::AdminTokenWrong, Code::ReloadRefused, Code::AuthorityUnusable,
-        Code::BadRequest, Code::UnknownPath, Code::ControlAway, Code::WrongIdentity,
-        Code::IdentityExpired, Code::PortTaken, Code::BuildFailed, Code::CommandNotFound,
-        Code::ServiceExited, Code::NotHealthyInTime, Code::DataDirLocked, Code::DataDirUnusable,
-        Code::RoleExited, Code::RoleNotReady, Code::EnvironmentMissing, Code::NotRunning,
-        Code::BadMine, Code::DrainTooLong,
+        Code::ConnectFailed, Code::ConnectTimeout, Code::NoEndpoint, Code::UpstreamReset,
+        Code::UpstreamClosed, Code::UpstreamTruncated, Code::UpstreamProtocol, Code::UpstreamHeadTooLarge,
+        Code::Timeout, Code::TryTimeout, Code::StreamIdle, Code::DownstreamGone,
+        Code::TlsHandshakeFailed, Code::IdentityMismatch, Code::NameNotFound, Code::UpstreamNotUpgraded,
+        Code::Internal, Code::ExternalFailed,
     ];
 }
 
 #[rustfmt::skip]
-static TABLE: [Entry; 150] = [
+static TABLE: [Entry; 114] = [
     Entry { number: 1001, id: "W1001", name: "yaml_syntax", kind: Kind::Finding, status: None, grpc: None, closes: false, retry_after_s: None,
         summary: "The text is not YAML.",
         remedy: "Correct the text at the place that is shown; quote what holds `{`, `}`, `:` or `#`." },
@@ -694,9 +609,6 @@ static TABLE: [Entry; 150] = [
     Entry { number: 2014, id: "W2014", name: "queue_timeout", kind: Kind::Refusal, status: Some(503), grpc: Some(14), closes: false, retry_after_s: Some(1),
         summary: "The request waited in the queue for as long as its time limit allowed.",
         remedy: "Try later; add instances, or raise `limit` if the service can bear more." },
-    Entry { number: 2015, id: "W2015", name: "upgrade_not_supported", kind: Kind::Refusal, status: Some(400), grpc: Some(12), closes: true, retry_after_s: None,
-        summary: "The upgrade that is asked for is not possible here.",
-        remedy: "Ask for one upgrade (e.g. `websocket`) over HTTP/1.1, without a body." },
     Entry { number: 2016, id: "W2016", name: "method_not_supported", kind: Kind::Refusal, status: Some(501), grpc: Some(12), closes: true, retry_after_s: None,
         summary: "The method (CONNECT, TRACE) is not served here.",
         remedy: "Use CONNECT only at the sidecar's forward proxy; TRACE is never served." },
@@ -706,15 +618,9 @@ static TABLE: [Entry; 150] = [
     Entry { number: 2018, id: "W2018", name: "callee_not_declared", kind: Kind::Refusal, status: Some(403), grpc: Some(7), closes: false, retry_after_s: None,
         summary: "The service does not declare calls to this service of the system.",
         remedy: "Add it to `calls` of the service that calls." },
-    Entry { number: 2019, id: "W2019", name: "unknown_callee", kind: Kind::Refusal, status: Some(404), grpc: Some(12), closes: false, retry_after_s: None,
-        summary: "The system has no service of this name.",
-        remedy: "Correct the host name: it is the name of a service in the manifest." },
     Entry { number: 2020, id: "W2020", name: "peer_not_owner", kind: Kind::Refusal, status: Some(403), grpc: Some(7), closes: true, retry_after_s: None,
         summary: "The local port belongs to another service: the peer is not a process that the supervisor started for it.",
         remedy: "Call through the variables that the own process was given." },
-    Entry { number: 2021, id: "W2021", name: "draining", kind: Kind::Refusal, status: Some(503), grpc: Some(14), closes: true, retry_after_s: Some(1),
-        summary: "The process is leaving and takes nothing new.",
-        remedy: "Send the request again; another instance answers." },
     Entry { number: 2022, id: "W2022", name: "expectation_failed", kind: Kind::Refusal, status: Some(417), grpc: Some(3), closes: true, retry_after_s: None,
         summary: "`Expect` asks for something other than `100-continue`.",
         remedy: "Send `Expect: 100-continue` or no `Expect`." },
@@ -730,9 +636,6 @@ static TABLE: [Entry; 150] = [
     Entry { number: 2026, id: "W2026", name: "bad_field_name", kind: Kind::Refusal, status: Some(400), grpc: Some(3), closes: true, retry_after_s: None,
         summary: "A field's name holds `_` or another character that is refused at the edge.",
         remedy: "Use letters, digits and `-` in field names." },
-    Entry { number: 2027, id: "W2027", name: "too_many_hops", kind: Kind::Refusal, status: Some(508), grpc: Some(9), closes: false, retry_after_s: None,
-        summary: "The request passed through more proxies than the limit; it is going in a circle.",
-        remedy: "Look at the `Via` field for the circle, and at the routes and calls that form it." },
     Entry { number: 2028, id: "W2028", name: "too_many_connections", kind: Kind::Refusal, status: Some(503), grpc: Some(14), closes: true, retry_after_s: Some(1),
         summary: "As many connections as the limit allows are open.",
         remedy: "Keep fewer connections open; use HTTP/2." },
@@ -751,9 +654,6 @@ static TABLE: [Entry; 150] = [
     Entry { number: 2033, id: "W2033", name: "not_ready", kind: Kind::Refusal, status: Some(503), grpc: Some(14), closes: false, retry_after_s: Some(1),
         summary: "The process has no plan or no identity yet.",
         remedy: "Wait until it is ready; `weft status` shows what it waits for." },
-    Entry { number: 2034, id: "W2034", name: "deadline_passed", kind: Kind::Refusal, status: Some(504), grpc: Some(4), closes: false, retry_after_s: None,
-        summary: "The request's deadline had passed before it was sent on.",
-        remedy: "Give the caller more time, or make what comes before faster." },
     Entry { number: 3001, id: "W3001", name: "connect_failed", kind: Kind::Fault, status: Some(502), grpc: Some(14), closes: false, retry_after_s: None,
         summary: "No connection to the upstream could be made.",
         remedy: "See that the service runs and listens on its `PORT`." },
@@ -799,9 +699,6 @@ static TABLE: [Entry; 150] = [
     Entry { number: 3015, id: "W3015", name: "name_not_found", kind: Kind::Fault, status: Some(502), grpc: Some(14), closes: false, retry_after_s: None,
         summary: "The host of the upstream's `url` cannot be found by DNS.",
         remedy: "Correct the `url`, or the resolver of the machine." },
-    Entry { number: 3016, id: "W3016", name: "breaker_open", kind: Kind::Fault, status: Some(503), grpc: Some(14), closes: false, retry_after_s: Some(1),
-        summary: "All instances of the upstream are set aside after failures.",
-        remedy: "Look at why the service fails; it is tried again by itself." },
     Entry { number: 3017, id: "W3017", name: "upstream_not_upgraded", kind: Kind::Fault, status: Some(502), grpc: Some(14), closes: true, retry_after_s: None,
         summary: "The upstream answered an upgrade with a protocol that was not asked for.",
         remedy: "Correct the service." },
@@ -811,94 +708,4 @@ static TABLE: [Entry; 150] = [
     Entry { number: 3019, id: "W3019", name: "external_failed", kind: Kind::Fault, status: Some(502), grpc: Some(14), closes: true, retry_after_s: None,
         summary: "The outside host could not be reached.",
         remedy: "See that the host and port that `external` declares are right and up." },
-    Entry { number: 4001, id: "W4001", name: "token_unknown", kind: Kind::Control, status: Some(401), grpc: Some(16), closes: false, retry_after_s: None,
-        summary: "The enrolment token is not one that was given out.",
-        remedy: "Ask control for a new token." },
-    Entry { number: 4002, id: "W4002", name: "token_used", kind: Kind::Control, status: Some(401), grpc: Some(16), closes: false, retry_after_s: None,
-        summary: "The enrolment token was used before.",
-        remedy: "A token serves once; ask for a new one. If nobody used it knowingly, revoke the instance: the token was stolen." },
-    Entry { number: 4003, id: "W4003", name: "token_expired", kind: Kind::Control, status: Some(401), grpc: Some(16), closes: false, retry_after_s: None,
-        summary: "The enrolment token is too old.",
-        remedy: "Ask control for a new token." },
-    Entry { number: 4004, id: "W4004", name: "identity_revoked", kind: Kind::Control, status: Some(403), grpc: Some(7), closes: false, retry_after_s: None,
-        summary: "The identity was revoked.",
-        remedy: "Enrol anew with a new token, if it may." },
-    Entry { number: 4005, id: "W4005", name: "renewal_refused", kind: Kind::Control, status: Some(403), grpc: Some(7), closes: false, retry_after_s: None,
-        summary: "The renewal is not signed by the key that enrolled.",
-        remedy: "Enrol anew with a new token." },
-    Entry { number: 4006, id: "W4006", name: "bad_certificate_request", kind: Kind::Control, status: Some(400), grpc: Some(3), closes: false, retry_after_s: None,
-        summary: "The certificate request cannot be read, or asks for a key that is not allowed.",
-        remedy: "Send a PKCS#10 request with an ECDSA P-256 key." },
-    Entry { number: 4007, id: "W4007", name: "unknown_instance", kind: Kind::Control, status: Some(404), grpc: Some(5), closes: false, retry_after_s: None,
-        summary: "No instance of this name is enrolled.",
-        remedy: "Enrol it first; `weft status` lists the instances." },
-    Entry { number: 4008, id: "W4008", name: "plan_format_unknown", kind: Kind::Control, status: None, grpc: Some(9), closes: false, retry_after_s: None,
-        summary: "The plan is written in a format that this executable does not know.",
-        remedy: "Run the same version of Weft everywhere, control last." },
-    Entry { number: 4009, id: "W4009", name: "plan_refused", kind: Kind::Control, status: None, grpc: Some(9), closes: false, retry_after_s: None,
-        summary: "A process could not put the plan into force; its old plan serves.",
-        remedy: "The reason stands beside it; correct the manifest." },
-    Entry { number: 4010, id: "W4010", name: "admin_token_wrong", kind: Kind::Control, status: Some(401), grpc: Some(16), closes: false, retry_after_s: None,
-        summary: "The admin API wants its token.",
-        remedy: "Send `Authorization: Bearer` with the content of `admin.token` in the data folder." },
-    Entry { number: 4011, id: "W4011", name: "reload_refused", kind: Kind::Control, status: Some(409), grpc: None, closes: false, retry_after_s: None,
-        summary: "The changed manifest has findings; the old plans serve.",
-        remedy: "Correct what `weft check` shows." },
-    Entry { number: 4012, id: "W4012", name: "authority_unusable", kind: Kind::Control, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "The keys of the authority cannot be read, or others may read them.",
-        remedy: "Restore the folder `authority` of the data folder with mode 0700, or remove it to begin with a new authority." },
-    Entry { number: 4013, id: "W4013", name: "bad_request", kind: Kind::Control, status: Some(400), grpc: Some(3), closes: false, retry_after_s: None,
-        summary: "The admin request is not understood.",
-        remedy: "See `docs/` for the surface of the admin API." },
-    Entry { number: 4014, id: "W4014", name: "unknown_path", kind: Kind::Control, status: Some(404), grpc: Some(12), closes: false, retry_after_s: None,
-        summary: "The admin API has nothing there.",
-        remedy: "See `docs/` for the surface of the admin API." },
-    Entry { number: 4015, id: "W4015", name: "control_away", kind: Kind::Control, status: None, grpc: Some(14), closes: false, retry_after_s: None,
-        summary: "Control cannot be reached; the last good plan serves.",
-        remedy: "Start control again; processes connect by themselves." },
-    Entry { number: 4016, id: "W4016", name: "wrong_identity", kind: Kind::Control, status: Some(403), grpc: Some(7), closes: false, retry_after_s: None,
-        summary: "A process asks for, or speaks for, an instance that is not its own.",
-        remedy: "Look for a compromised process: this does not happen by mistake." },
-    Entry { number: 4017, id: "W4017", name: "identity_expired", kind: Kind::Control, status: Some(403), grpc: Some(16), closes: false, retry_after_s: None,
-        summary: "The identity has expired.",
-        remedy: "It is renewed by the key that enrolled as soon as control can be reached; compare the clocks if it is not." },
-    Entry { number: 5001, id: "W5001", name: "port_taken", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "A port that the manifest names is in use.",
-        remedy: "End who holds it, or change the port in the manifest." },
-    Entry { number: 5002, id: "W5002", name: "build_failed", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "The build command of a service failed.",
-        remedy: "Its output says why; run it by hand in the same folder." },
-    Entry { number: 5003, id: "W5003", name: "command_not_found", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "The command of a service does not exist or cannot be run.",
-        remedy: "Correct `run`; it is run without a shell, in `cwd`." },
-    Entry { number: 5004, id: "W5004", name: "service_exited", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "A service ended by itself; it is started again with backoff.",
-        remedy: "Its log says why." },
-    Entry { number: 5005, id: "W5005", name: "not_healthy_in_time", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "A service was started and did not become well in time.",
-        remedy: "See that it listens on `PORT` and answers its `health` probe." },
-    Entry { number: 5006, id: "W5006", name: "data_dir_locked", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "Another system runs from the same data folder.",
-        remedy: "End it, or use `--data-dir`." },
-    Entry { number: 5007, id: "W5007", name: "data_dir_unusable", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "The data folder cannot be made, read or written, or is open to others.",
-        remedy: "Give a folder that belongs to you, with mode 0700." },
-    Entry { number: 5008, id: "W5008", name: "role_exited", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "A part of Weft ended by itself; it is started again, and its connections wait.",
-        remedy: "Report it with the log; this is a defect." },
-    Entry { number: 5009, id: "W5009", name: "role_not_ready", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "A part of Weft did not become ready in time.",
-        remedy: "Its log says what it waits for." },
-    Entry { number: 5010, id: "W5010", name: "environment_missing", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "`${NAME}` in a service's `env` names a variable that is not set.",
-        remedy: "Set it before `weft up`." },
-    Entry { number: 5011, id: "W5011", name: "not_running", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "No system runs from this data folder.",
-        remedy: "Start it with `weft up`." },
-    Entry { number: 5012, id: "W5012", name: "bad_mine", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "`--mine` names no service, or no address of this machine.",
-        remedy: "Write `--mine SERVICE=127.0.0.1:PORT`." },
-    Entry { number: 5013, id: "W5013", name: "drain_too_long", kind: Kind::Supervisor, status: None, grpc: None, closes: false, retry_after_s: None,
-        summary: "A process did not finish within its time and was ended.",
-        remedy: "See what it was doing; the limit is generous." },
 ];

@@ -343,7 +343,6 @@ pub(crate) fn is_before_service(code: Code) -> bool {
             | Code::NoEndpoint
             | Code::Overloaded
             | Code::QueueTimeout
-            | Code::Draining
             | Code::NotReady
     )
 }

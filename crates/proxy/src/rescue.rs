@@ -129,7 +129,7 @@ fn token(code: Code) -> &'static str {
     match code {
         Code::ConnectFailed | Code::ExternalFailed => "connection_refused",
         Code::ConnectTimeout => "connection_timeout",
-        Code::NoEndpoint | Code::BreakerOpen => "destination_unavailable",
+        Code::NoEndpoint => "destination_unavailable",
         Code::UpstreamReset | Code::UpstreamClosed | Code::UpstreamTruncated => "connection_terminated",
         Code::UpstreamProtocol => "http_protocol_error",
         Code::UpstreamHeadTooLarge => "http_response_header_section_size",
@@ -142,7 +142,6 @@ fn token(code: Code) -> &'static str {
         Code::NoRoute => "destination_not_found",
         Code::NotAllowed | Code::NoIdentity | Code::PeerNotOwner => "http_request_denied",
         Code::Overloaded | Code::QueueTimeout | Code::TooManyConnections => "connection_limit_reached",
-        Code::TooManyHops => "proxy_loop_detected",
         _ => "http_request_error",
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::shell::Shell;
-use crate::shown;
+use crate::{errors, shown};
 
 /// Lines that a source file may have.
 const LINES_MAX: usize = 1000;
@@ -31,6 +31,7 @@ const NOT_OUR_WORDS: [(&str, &str); 9] = [
 /// A file cannot be read, or git is missing.
 pub(super) fn check(shell: &Shell) -> anyhow::Result<Vec<String>> {
     let mut breaches = Vec::new();
+    let mut codes = errors::variants(&shell.root)?;
     for path in files(shell)? {
         let name = shown(&shell.root, &path);
         let bytes = std::fs::metadata(&path).with_context(|| name.clone())?.len();
@@ -45,7 +46,12 @@ pub(super) fn check(shell: &Shell) -> anyhow::Result<Vec<String>> {
         if name.ends_with(".rs") {
             breaches.extend(of_source(&name, &text));
         }
+        let ours = name.starts_with("crates/") && name.contains("/src/") && !name.contains("test");
+        if ours && name != errors::SOURCE {
+            codes.retain(|(_, variant)| !gives(&text, variant));
+        }
     }
+    breaches.extend(codes.iter().map(|(code, _)| format!("errors.toml: nothing gives {code}")));
     Ok(breaches)
 }
 
@@ -81,6 +87,19 @@ fn of_text(name: &str, text: &str) -> Vec<String> {
         breaches.push(format!("{name}: more than {LINES_MAX} lines"));
     }
     breaches
+}
+
+/// Whether a code is given here: named, and not only as one side of a `match` that maps codes.
+fn gives(text: &str, variant: &str) -> bool {
+    let name = format!("Code::{variant}");
+    text.lines().any(|line| {
+        line.match_indices(&name).any(|(at, _)| {
+            let rest = &line[at + name.len()..];
+            let maps =
+                |rest: &str| rest.trim_start().starts_with("=>") || rest.trim_start().starts_with("| ");
+            !rest.starts_with(char::is_alphanumeric) && !maps(rest) && !line.trim_start().starts_with("| ")
+        })
+    })
 }
 
 /// Whether a path begins here, and is not the middle of another one or of a word.
@@ -143,6 +162,21 @@ mod tests {
     fn words_of_others_are_seen_in_names_of_types_only() {
         assert_eq!(of_source("a.rs", "//! A.\npub(crate) struct RouteFilter;\n").len(), 1);
         assert!(of_source("a.rs", "//! A.\nlet filter = x.iter().filter(Filter::new);\n").is_empty());
+    }
+
+    #[test]
+    fn a_code_is_given_where_it_is_made_and_not_where_it_is_looked_up() {
+        for (line, expected) in [
+            ("    Err(Code::Timeout.into())", true),
+            ("    report.error(Code::Timeout, span)", true),
+            ("    let code = if late { Code::Timeout } else { code };", true),
+            ("    Err(Code::TimeoutOfTry.into())", false),
+            ("        Code::Timeout => \"timeout\",", false),
+            ("        Code::Timeout | Code::Other => \"timeout\",", false),
+            ("            | Code::Timeout", false),
+        ] {
+            assert_eq!(gives(line, "Timeout"), expected, "{line}");
+        }
     }
 
     #[test]
