@@ -699,7 +699,7 @@ static TABLE: [Entry; 114] = [
     Entry { number: 3015, id: "W3015", name: "name_not_found", kind: Kind::Fault, status: Some(502), grpc: Some(14), closes: false, retry_after_s: None,
         summary: "The host of the upstream's `url` cannot be found by DNS.",
         remedy: "Correct the `url`, or the resolver of the machine." },
-    Entry { number: 3017, id: "W3017", name: "upstream_not_upgraded", kind: Kind::Fault, status: Some(502), grpc: Some(14), closes: true, retry_after_s: None,
+    Entry { number: 3017, id: "W3017", name: "upstream_not_upgraded", kind: Kind::Fault, status: Some(502), grpc: Some(14), closes: false, retry_after_s: None,
         summary: "The upstream answered an upgrade with a protocol that was not asked for.",
         remedy: "Correct the service." },
     Entry { number: 3018, id: "W3018", name: "internal", kind: Kind::Fault, status: Some(500), grpc: Some(13), closes: true, retry_after_s: None,
