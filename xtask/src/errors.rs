@@ -322,10 +322,10 @@ fn source(table: &Table) -> anyhow::Result<String> {
 
 const PAGE_HEAD: &str = "# Codes
 
-Whatever is wrong with a manifest, and whatever keeps a request from its answer, has a code that never changes its meaning and is never used again. It stands in what
-`weft check` prints, in the body of a refused request (`application/problem+json`, RFC 9457), in the `Proxy-Status` field
-(RFC 9209), in `grpc-message`, in logs and in the metric `weft_refusals_total`. This page is made from `errors.toml` by
-`cargo xtask bless`.
+Whatever is wrong with a manifest, and whatever keeps a request from its answer, has a code that never changes its
+meaning and is never used again. It stands in what `weft check` prints, in the body of a refused request
+(`application/problem+json`, RFC 9457), in the `Proxy-Status` field (RFC 9209), in `grpc-message`, in logs and in the
+metric `weft_refusals_total`. This page is made from `errors.toml` by `cargo xtask bless`.
 
 Where the connection is `closed`, that is a connection of HTTP/1.1: the bytes after the request are not read as another one. Over HTTP/2 only the
 stream ends.

@@ -33,7 +33,7 @@ use weft_trust::mesh::{MeshIdentity, MeshTls, MeshTrust, mesh_server_name};
 use crate::grpc::client::Connection;
 use crate::grpc::{Code, Status};
 
-use kept::{Keeper, Kept};
+use kept::{Keepsakes, Kept};
 pub use plans::Stored;
 
 /// Longest pause between two tries to reach control.
@@ -114,7 +114,7 @@ pub struct Link {
     role: &'static str,
     settings: Lasting,
     key: NodeKey,
-    keeper: Arc<Keeper>,
+    keepsakes: Arc<Keepsakes>,
     identity: Arc<MeshIdentity>,
     tls: MeshTls,
     anonymous: MeshTls,
@@ -205,7 +205,7 @@ impl Link {
             instance: bootstrap.instance.clone(),
             role: if gateway { "gateway" } else { "sidecar" },
             settings: Lasting { data_dir: data_dir.clone(), build: build.clone(), clock: clock.clone() },
-            keeper: Arc::new(Keeper::new(key.clone(), kept)),
+            keepsakes: Arc::new(Keepsakes::new(key.clone(), kept)),
             key,
             identity,
             tls,
@@ -233,7 +233,7 @@ impl Link {
     /// Keeps the process told and its identity fresh until `says.stop`. Applies the plan on disk if control's does not
     /// come within [`PLAN_WAIT`].
     pub async fn run(mut self, plane: Arc<dyn DataPlane>, says: Says) {
-        self.keeper.give(&*plane);
+        self.keepsakes.give(&*plane);
         let renewing = self.renewing();
         let renewed_plane = Arc::clone(&plane);
         // Renewal has a connection of its own and never ends; the stream ends on `stop`.
@@ -249,7 +249,7 @@ impl Link {
             instance: self.instance.clone(),
             control: self.control.clone(),
             key: self.key.clone(),
-            keeper: Arc::clone(&self.keeper),
+            keepsakes: Arc::clone(&self.keepsakes),
             identity: Arc::clone(&self.identity),
             tls: self.tls.clone(),
             anonymous: self.anonymous.clone(),

@@ -92,12 +92,11 @@ fn of_text(name: &str, text: &str) -> Vec<String> {
 /// Whether a code is given here: named, and not only as one side of a `match` that maps codes.
 fn gives(text: &str, variant: &str) -> bool {
     let name = format!("Code::{variant}");
-    text.lines().any(|line| {
+    text.lines().filter(|line| !line.trim_start().starts_with("| ")).any(|line| {
         line.match_indices(&name).any(|(at, _)| {
             let rest = &line[at + name.len()..];
-            let maps =
-                |rest: &str| rest.trim_start().starts_with("=>") || rest.trim_start().starts_with("| ");
-            !rest.starts_with(char::is_alphanumeric) && !maps(rest) && !line.trim_start().starts_with("| ")
+            let looked_up = ["=>", "| "].iter().any(|next| rest.trim_start().starts_with(next));
+            !rest.starts_with(char::is_alphanumeric) && !looked_up
         })
     })
 }

@@ -31,7 +31,7 @@ impl std::fmt::Debug for Kept {
     }
 }
 
-/// Reads what a [`Keeper`] gave away.
+/// Reads what [`Keepsakes`] gave away.
 pub(super) fn open(keepsake: &Keepsake) -> Result<(NodeKey, Kept), KeyError> {
     let (key, rest) = keepsake.open()?;
     Ok((key, Kept::decode(rest.as_slice()).map_err(|_| KeyError)?))
@@ -39,12 +39,12 @@ pub(super) fn open(keepsake: &Keepsake) -> Result<(NodeKey, Kept), KeyError> {
 
 /// Gives whoever keeps it what is new.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Keepsakes {
     key: NodeKey,
     kept: Mutex<Kept>,
 }
 
-impl Keeper {
+impl Keepsakes {
     pub(super) fn new(key: NodeKey, kept: Kept) -> Self {
         Self { key, kept: Mutex::new(kept) }
     }

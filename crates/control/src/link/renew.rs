@@ -12,7 +12,7 @@ use weft_trust::key::NodeKey;
 use weft_trust::mesh::{MeshIdentity, MeshTls};
 use weft_trust::renewal::{renew_at, retry_after};
 
-use super::kept::Keeper;
+use super::kept::Keepsakes;
 use super::{DataPlane, connect, replace_trust};
 use crate::grpc::{Code, Status};
 
@@ -25,7 +25,7 @@ pub(super) struct Renewing {
     pub(super) instance: String,
     pub(super) control: SpiffeId,
     pub(super) key: NodeKey,
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) keepsakes: Arc<Keepsakes>,
     pub(super) identity: Arc<MeshIdentity>,
     pub(super) tls: MeshTls,
     pub(super) anonymous: MeshTls,
@@ -80,7 +80,7 @@ impl Renewing {
         self.identity
             .replace(&self.key, &issued.chain, trust, self.clock.wall())
             .map_err(|error| unusable(error.to_string()))?;
-        self.keeper.change(plane, |kept| {
+        self.keepsakes.change(plane, |kept| {
             kept.chain = issued.chain;
             kept.trust = issued.trust.or(kept.trust.take());
         });

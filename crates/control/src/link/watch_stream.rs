@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use weft_model::wire::{Ack, Down, DownKind, Endpoints, Hello, Nack, PlanDown, Trust, Up, UpKind};
 use weft_trust::mesh::MeshTrust;
 
-use super::kept::Keeper;
+use super::kept::Keepsakes;
 use super::{
     BACKOFF_MAX, BACKOFF_MIN, DataPlane, Link, PLAN_WAIT, REPORT_INTERVAL, Says, connect, is_final, plans,
     replace_trust,
@@ -34,7 +34,7 @@ pub(super) async fn run(link: &mut Link, plane: Arc<dyn DataPlane>, mut says: Sa
     let told = Told {
         plane,
         trust: Arc::clone(link.tls.trust()),
-        keeper: Arc::clone(&link.keeper),
+        keepsakes: Arc::clone(&link.keepsakes),
         data_dir: link.settings.data_dir.clone(),
         instance: link.instance.clone(),
         in_force: Mutex::default(),
@@ -236,7 +236,7 @@ fn hello(link: &Link, told: &Told, isolation: &str) -> Hello {
 struct Told {
     plane: Arc<dyn DataPlane>,
     trust: Arc<MeshTrust>,
-    keeper: Arc<Keeper>,
+    keepsakes: Arc<Keepsakes>,
     data_dir: PathBuf,
     instance: String,
     in_force: Mutex<InForce>,
@@ -287,7 +287,7 @@ impl Told {
         match applied {
             Ok(()) => {
                 tracing::info!(%version, "plan in force");
-                self.keeper.change(&*self.plane, |kept| kept.edge = pair);
+                self.keepsakes.change(&*self.plane, |kept| kept.edge = pair);
                 let mut in_force = self.in_force();
                 in_force.version.clone_from(&version);
                 in_force.json = json;
@@ -317,7 +317,7 @@ impl Told {
         match replace_trust(&self.trust, told) {
             Ok(()) => {
                 self.plane.trust_changed();
-                self.keeper.change(&*self.plane, |kept| kept.trust = Some(told.clone()));
+                self.keepsakes.change(&*self.plane, |kept| kept.trust = Some(told.clone()));
             }
             Err(reason) => {
                 tracing::error!(%reason, "roots and revocations refused; the old ones stay in force");
@@ -341,7 +341,7 @@ impl Told {
             return;
         }
         let Some(stored) = plans::read(&self.data_dir, &self.instance) else { return };
-        match self.plane.apply_plan(stored.plan, self.keeper.edge()) {
+        match self.plane.apply_plan(stored.plan, self.keepsakes.edge()) {
             Ok(()) => {
                 tracing::warn!(version = %stored.version, "control is away; the plan on disk is in force");
                 if let Some(endpoints) = stored.endpoints {

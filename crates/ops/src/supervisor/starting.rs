@@ -96,6 +96,10 @@ impl<W: Write> Supervisor<W> {
 
     /// Control is away, or refuses: who was there before is so again, if it is only away.
     pub(super) fn start_without(&mut self, unit: UnitId, error: &AdminError) {
+        // It may have left while control was asked.
+        if self.machine.state(unit) != Some(super::State::Starting) {
+            return;
+        }
         let known = self.unit(unit);
         let kept = known.keepsake.clone().filter(|_| error.is_away()).zip(known.bootstrap.take());
         match kept {
