@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 /// A tick of `/proc/PID/stat`: a hundredth of a second on every Linux of our kind (`sysconf(_SC_CLK_TCK)`).
 const MS_PER_TICK: u64 = 10;
@@ -105,9 +106,15 @@ pub fn signal(pid: u32, signal: Signal) -> bool {
     pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
 }
 
-/// Ends a process at once, without a word to it.
+/// Ends a process at once, without a word to it; when this returns it is gone, and the kernel has closed what it had open.
 pub fn kill(pid: u32) -> bool {
-    signal(pid, Signal::KILL)
+    // A signal is only a promise: on a busy machine the process still answers for some milliseconds.
+    let process = Pid::from_raw(pid.cast_signed())
+        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+    let Some(process) = process else { return false };
+    let killed = rustix::process::pidfd_send_signal(&process, Signal::KILL).is_ok();
+    while killed && rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], None).is_err() {}
+    killed
 }
 
 /// Makes this process the parent of all that lose theirs, so that nothing below it can get out of sight.
@@ -126,6 +133,15 @@ pub fn reap(adopted: &[Process]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_killed_is_gone_when_that_is_said() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert!(kill(child.id()));
+        assert!(child.try_wait().unwrap().is_some(), "it has ended");
+        assert!(!kill(child.id()), "nobody is left to kill");
+    }
 
     #[test]
     fn a_child_is_seen_until_it_ends() {

@@ -55,6 +55,8 @@ struct Kill {
     instance: String,
     pid: u32,
     at: Instant,
+    /// When the kernel was done with it: what it had open was broken by then.
+    gone: Instant,
     whole: Option<Instant>,
 }
 
@@ -64,7 +66,7 @@ impl Kill {
     }
 
     fn is_within(&self, from: Instant, to: Instant) -> bool {
-        from <= self.at && self.at <= to
+        from <= self.gone && self.at <= to
     }
 
     /// Whether the instance was away at one moment of this time.
@@ -156,7 +158,7 @@ fn one(system: &System, status: &Value, draw: &mut Draw) -> Option<Kill> {
     // It may be away since the kill before.
     let Part { role, instance, pid } = (!all.is_empty()).then(|| all.swap_remove(draw.pick(all.len())))?;
     let at = Instant::now();
-    processes::kill(pid).then_some(Kill { role, instance, pid, at, whole: None })
+    processes::kill(pid).then(|| Kill { role, instance, pid, at, gone: Instant::now(), whole: None })
 }
 
 /// A process of the system.
