@@ -189,7 +189,7 @@ pub struct System {
     builds: Vec<(Build, UnitId)>,
     /// The number in the newest name of a service.
     ordinals: BTreeMap<String, u32>,
-    /// Who has a name, or had it last.
+    /// Who has a name.
     named: BTreeMap<String, Weak<Instance>>,
     control: Option<(UnitId, Arc<SocketSet>)>,
     gateway: Option<Edge>,

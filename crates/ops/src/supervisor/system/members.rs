@@ -151,6 +151,7 @@ impl System {
         match self.instance(launch, callees, &port, foreign, before.as_deref()) {
             Ok(instance) => {
                 let instance = Arc::new(instance);
+                self.named.retain(|_, instance| instance.strong_count() > 0);
                 self.named.insert(instance.name.clone(), Arc::downgrade(&instance));
                 let member = Member { instance, before, again: None };
                 Ok(Place::New { member, after: port.after })
