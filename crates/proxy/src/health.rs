@@ -107,7 +107,7 @@ fn plan_of(worker: &Worker) -> Option<(Rc<Active>, HealthPlan)> {
 async fn probe(worker: &Rc<Worker>, active: &Active, plan: &HealthPlan, address: SocketAddr) -> bool {
     let timeout = Duration::from_millis(plan.timeout_ms.max(1));
     let until = worker.timer.now() + timeout;
-    let endpoint = Rc::new(Endpoint::new("probe".into(), address, Target::Plain));
+    let endpoint = Rc::new(Endpoint::new(worker.names().intern("probe"), "probe".into(), address, Target::Plain));
     let service = active.compiled.sidecar().map_or("", |(sidecar, _)| &sidecar.service);
     let asked = async {
         match &plan.probe {

@@ -163,7 +163,7 @@ impl Upstream {
         }
         for (id, place) in changes.added {
             let one = &listed[place];
-            let endpoint = Endpoint::new(one.instance.clone(), one.address, one.target.clone());
+            let endpoint = Endpoint::new(self.id, one.instance.clone(), one.address, one.target.clone());
             endpoints.insert(id, Rc::new(endpoint));
         }
         drop(endpoints);

@@ -55,7 +55,7 @@ async fn open(worker: &Worker, endpoint: &Endpoint, alpn: &'static [u8]) -> Resu
     let tcp = TcpStream::connect(endpoint.address).await.map_err(|_| Code::ConnectFailed)?;
     // Small messages must not wait for acknowledgements. A socket that refuses the option works all the same.
     let _ = tcp.set_nodelay(true);
-    worker.stats.borrow_mut().add(Meter::Connected(worker.names().intern(&endpoint.instance)), 1);
+    worker.stats.borrow_mut().add(Meter::Connected(endpoint.upstream), 1);
     let (config, name) = match &endpoint.target {
         Target::Plain => return Ok(Stream::from(tcp)),
         Target::Mesh(callee) => {

@@ -18,6 +18,7 @@ use weft_trust::identity::SpiffeId;
 
 use super::connect;
 use crate::buffer::{Buffer, Outgoing};
+use crate::metrics::NameId;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -41,6 +42,8 @@ pub(crate) enum Target {
 
 /// One address that takes requests.
 pub(crate) struct Endpoint {
+    /// Of which upstream it is: what is counted of it is counted there, since instances come and go without end.
+    pub(crate) upstream: NameId,
     pub(crate) instance: Arc<str>,
     pub(crate) address: SocketAddr,
     pub(crate) target: Target,
@@ -87,8 +90,9 @@ pub(crate) struct Http1Client {
 }
 
 impl Endpoint {
-    pub(crate) fn new(instance: Arc<str>, address: SocketAddr, target: Target) -> Self {
+    pub(crate) fn new(upstream: NameId, instance: Arc<str>, address: SocketAddr, target: Target) -> Self {
         Endpoint {
+            upstream,
             instance,
             address,
             target,
@@ -261,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_told_of_a_connection_that_was_replaced_does_not_cost_the_one_in_its_place() {
-        let endpoint = Endpoint::new("a".into(), "127.0.0.1:1".parse().unwrap(), Target::Plain);
+        let endpoint = Endpoint::new(0, "a".into(), "127.0.0.1:1".parse().unwrap(), Target::Plain);
         let (near, _far) = tokio::io::duplex(1024);
         let (send, _connection) = h2::client::Builder::new().handshake::<_, Bytes>(near).await.unwrap();
         let numbered = |number| Http2Client { send: send.clone(), reused: false, number };

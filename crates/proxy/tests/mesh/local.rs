@@ -105,6 +105,23 @@ async fn several_workers_share_a_listener_and_sum_what_they_count() {
 }
 
 #[tokio::test]
+async fn what_is_counted_does_not_grow_with_every_instance_that_ever_was() {
+    let mut mesh = mesh(PAIR).on("api", echo("api").await).start().await;
+    let address = mesh.edge_address();
+    for name in ["api-77", "api-78", "api-79"] {
+        mesh.listed[0].instance = name.to_owned();
+        mesh.publish().await;
+        assert_eq!(get(address, "/").await.status(), 200);
+    }
+    let report = mesh.gateway().report().await;
+    assert!(counted(&report, "weft_upstream_connections", &[("upstream", "api")]) >= 3.0);
+    let samples = report.families.iter().flat_map(|family| &family.samples);
+    let gone = |label: &&String| *label == "api-1" || *label == "api-77" || *label == "api-78";
+    let gone: Vec<&String> = samples.flat_map(|sample| &sample.labels).filter(gone).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
+#[tokio::test]
 async fn an_engine_that_is_dropped_leaves_nothing() {
     let port = service(|mut wire| async move {
         if wire.request().await.is_some() {
