@@ -130,11 +130,12 @@ async fn run_stages(
         To::Callee(callee) => {
             grpc_web::begin(request, body, responder)
                 .map_err(|error| Ended::new(Code::HeadTooLarge, error.to_string()))?;
-            let mirrored = mirror::wanted(worker, active, decision.route, request);
+            // Boxed: hardly any request is mirrored, and all would hold the room for it.
+            let mirrored = mirror::wanted(worker, active, decision.route, request).map(Box::new);
             let job = forward::Job { worker, callee, decision: &decision, route: plan_route, limits };
             let fate = forward::forward(&job, request, body, responder, record).await;
             if let Some(mirrored) = mirrored {
-                mirror::send(worker, mirrored, body);
+                mirror::send(worker, *mirrored, body);
             }
             fate
         }

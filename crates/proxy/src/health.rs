@@ -1,6 +1,7 @@
 //! Probes of the local service: eager until it is well for the first time, then at the plan's pace.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ pub(crate) async fn watch(worker: Rc<Worker>, tell: watch::Sender<Health>) {
         let next = course.health;
         tell.send_if_modified(|state| std::mem::replace(state, next) != next);
         let until = worker.timer.now() + Duration::from_millis(pause_ms);
-        if worker.timer.limit(until, worker.shared.service_started.notified()).await.is_some() {
+        if worker.timer.limit(until, pin!(worker.shared.service_started.notified())).await.is_some() {
             course.begin_anew();
         }
     }
@@ -107,7 +108,8 @@ fn plan_of(worker: &Worker) -> Option<(Rc<Active>, HealthPlan)> {
 async fn probe(worker: &Rc<Worker>, active: &Active, plan: &HealthPlan, address: SocketAddr) -> bool {
     let timeout = Duration::from_millis(plan.timeout_ms.max(1));
     let until = worker.timer.now() + timeout;
-    let endpoint = Rc::new(Endpoint::new(worker.names().intern("probe"), "probe".into(), address, Target::Plain));
+    let endpoint =
+        Rc::new(Endpoint::new(worker.names().intern("probe"), "probe".into(), address, Target::Plain));
     let service = active.compiled.sidecar().map_or("", |(sidecar, _)| &sidecar.service);
     let asked = async {
         match &plan.probe {
@@ -116,7 +118,7 @@ async fn probe(worker: &Rc<Worker>, active: &Active, plan: &HealthPlan, address:
             Probe::Grpc => grpc(worker, &endpoint, service, timeout).await.unwrap_or(false),
         }
     };
-    worker.timer.limit(until, asked).await.unwrap_or(false)
+    worker.timer.limit(until, pin!(asked)).await.unwrap_or(false)
 }
 
 fn request(method: &[u8], service: &str, path: &str) -> Result<Head, HeadError> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -164,14 +165,17 @@ async fn shake(
 async fn plain(worker: &Rc<Worker>, conn: &Rc<Conn>, socket: TcpStream) {
     let until = worker.timer.now() + worker.limits().handshake_timeout;
     let mut phase = worker.watch_phase();
-    let spoken = tokio::select! {
-        spoken = worker.timer.limit(until, speaks_http2(worker, &socket)) => spoken,
-        () = worker.crowd.until_shed() => None,
-        // Browsers connect ahead of their requests: who leaves waits a moment for those, and not to the limit.
-        () = async {
-            let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
-            worker.timer.sleep(http1_server::FAREWELL).await;
-        } => None,
+    let spoken = {
+        let speaks = pin!(speaks_http2(worker, &socket));
+        tokio::select! {
+            spoken = worker.timer.limit(until, speaks) => spoken,
+            () = worker.crowd.until_shed() => None,
+            // Browsers connect ahead of their requests: who leaves waits a moment for those, and not to the limit.
+            () = async {
+                let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+                worker.timer.sleep(http1_server::FAREWELL).await;
+            } => None,
+        }
     };
     let Some(Some(http2)) = spoken else {
         worker.stats.borrow_mut().add(Meter::Rejected("silent"), 1);
@@ -207,7 +211,8 @@ async fn inbound(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
         return;
     };
     let mut first = [0; 1];
-    match worker.timer.limit(until, socket.peek(&mut first)).await {
+    let peeked = worker.timer.limit(until, pin!(socket.peek(&mut first))).await;
+    match peeked {
         Some(Ok(1)) if first[0] == TLS_HANDSHAKE => {}
         Some(Ok(1)) => {
             worker.stats.borrow_mut().add(Meter::Rejected("plain"), 1);

@@ -76,19 +76,9 @@ impl Timer {
     }
 
     /// Runs `work` until `at`; `None` when time ran out first. If either had to wait, [`Timer::recent`] is right after it.
-    pub(crate) async fn limit<F: Future>(&self, at: Tick, work: F) -> Option<F::Output> {
-        let mut work = std::pin::pin!(work);
-        let mut deadline = self.at(at);
-        std::future::poll_fn(move |cx| {
-            if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                if deadline.key.is_some() {
-                    self.now();
-                }
-                return Poll::Ready(Some(output));
-            }
-            Pin::new(&mut deadline).poll(cx).map(|()| None)
-        })
-        .await
+    /// Whoever calls pins the work: a future that takes another in holds the room for it twice.
+    pub(crate) fn limit<F: Future + Unpin>(&self, at: Tick, work: F) -> Limited<'_, F> {
+        Limited { deadline: self.at(at), work }
     }
 
     /// Waits for `length`.
@@ -182,8 +172,30 @@ impl Drop for Deadline<'_> {
     }
 }
 
+/// Work that time may end; see [`Timer::limit`].
+pub(crate) struct Limited<'t, F> {
+    deadline: Deadline<'t>,
+    work: F,
+}
+
+impl<F: Future + Unpin> Future for Limited<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = Pin::new(&mut self.work).poll(cx) {
+            if self.deadline.key.is_some() {
+                self.deadline.timer.now();
+            }
+            return Poll::Ready(Some(output));
+        }
+        Pin::new(&mut self.deadline).poll(cx).map(|()| None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -231,7 +243,7 @@ mod tests {
     fn work_that_ends_in_time_leaves_nothing_behind() {
         runtime().block_on(async {
             let timer = Timer::new(Clock::system());
-            assert_eq!(timer.limit(timer.now() + Duration::from_secs(1), async { 7 }).await, Some(7));
+            assert_eq!(timer.limit(timer.now() + Duration::from_secs(1), pin!(async { 7 })).await, Some(7));
             assert!(timer.entries.borrow().is_empty());
             assert_eq!(timer.limit(timer.now(), std::future::pending::<()>()).await, None);
         });

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -325,7 +326,7 @@ impl Worker {
     pub(crate) async fn wait_informed(&self, limit: Duration) {
         let mut informed = self.informed.subscribe();
         let until = self.timer.now() + limit;
-        let _ = self.timer.limit(until, informed.wait_for(|informed| *informed)).await;
+        let _ = self.timer.limit(until, pin!(informed.wait_for(|informed| *informed))).await;
     }
 
     /// The upstream of this name as it was, or a new one.

@@ -1,6 +1,7 @@
 //! HTTP/1.1 from a client: one exchange after the other, pipelined requests in order, nothing guessed.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ impl Server<'_> {
         }
         let until = self.worker.timer.now() + self.worker.limits().head_timeout;
         let timer = Rc::clone(&self.worker.timer);
-        match timer.limit(until, self.read_head()).await {
+        match timer.limit(until, pin!(self.read_head())).await {
             Some(came) => came,
             None => Came::Refused(Code::HeadTimeout.into()),
         }
@@ -147,6 +148,8 @@ impl Server<'_> {
             match parse_request(self.buf.bytes(), &mut self.scan, limits, &mut self.head) {
                 Ok(Some(parsed)) => {
                     self.buf.consume(parsed.head_bytes);
+                    // The exchange may wait long before it looks here again, for a connection or its turn.
+                    self.buf.release();
                     return Came::Request(parsed);
                 }
                 Ok(None) => {}
@@ -225,7 +228,7 @@ pub(crate) async fn linger(worker: &Worker, stream: &Stream) {
         }
     };
     // Whoever keeps sending after that is cut.
-    let _ = worker.timer.limit(until, drained).await;
+    let _ = worker.timer.limit(until, pin!(drained)).await;
 }
 
 /// What exactly was wrong; where it is a limit, how much it is.

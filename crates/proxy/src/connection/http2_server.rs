@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use weft_model::code::Code;
+use weft_stdx::clock::Tick;
 
 use crate::body::{Reader, RequestBody, Responder};
 use crate::buffer::LentHead;
@@ -45,7 +47,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
     let tripped = Rc::new(Cell::new(false));
     let guarded =
         Guarded::new(stream, Rc::clone(&worker.timer), Allowance::of(&conn.entry), Rc::clone(&tripped));
-    let Some(Ok(mut connection)) = worker.timer.limit(until, settings(&conn.entry).handshake(guarded)).await
+    let Some(Ok(mut connection)) =
+        worker.timer.limit(until, pin!(settings(&conn.entry).handshake(guarded))).await
     else {
         return;
     };
@@ -90,9 +93,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             Some(Ok((request, respond))) => {
                 let (worker, conn, open) = (Rc::clone(worker), Rc::clone(conn), Rc::clone(&open));
                 open.set(open.get() + 1);
+                let mut came = Came::take_in(&worker, &conn, request, respond);
                 // Boxed, so that the runtime moves a pointer and not the room for an exchange.
                 tokio::task::spawn_local(Box::pin(async move {
-                    stream_of(&worker, &conn, request, respond).await;
+                    came.serve(&worker, &conn).await;
+                    drop(came);
                     open.set(open.get() - 1);
                 }));
             }
@@ -132,36 +137,57 @@ async fn calm_down(worker: &Worker, conn: &Conn, mut connection: Connection<Guar
     let _ = worker.timer.limit(until, poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
-async fn stream_of(
-    worker: &Rc<Worker>,
-    conn: &Rc<Conn>,
-    request: http::Request<h2::RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
-    let (parts, recv) = request.into_parts();
-    let began = worker.timer.now();
-    let mut head = LentHead::new();
-    let read = http2_io::read_request(&parts, &mut head);
-    let length = http2_io::request_length(&mut head, &recv);
-    let responder = Http2Responder::new(respond, head.method() == Method::Head);
-    let mut responder = Responder::Http2(responder);
-    let read = read.map_err(|error| refusal(&error)).and_then(|()| acceptable(conn, &head));
-    if let Err(ended) = read {
-        worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
-        let mut answer = Head::new();
-        let text = rescue::answer(&ended, is_grpc(&head), "", &mut answer);
-        let mut record = crate::access::Record::begin(began);
-        answer_with(&mut responder, &answer, text, &mut record).await;
-        let mut body = RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX);
-        return hear_out(worker, &mut body, &mut responder).await;
+/// A stream with a request, as far as that has come. It is taken apart before the task of the exchange begins, which would
+/// hold the room for all that was moved within it twice.
+struct Came {
+    began: Tick,
+    head: LentHead,
+    /// Why it is no request that we serve.
+    refused: Option<Box<Ended>>,
+    body: RequestBody<'static>,
+    responder: Responder<'static>,
+}
+
+impl Came {
+    fn take_in(
+        worker: &Worker,
+        conn: &Conn,
+        request: http::Request<h2::RecvStream>,
+        respond: SendResponse<Bytes>,
+    ) -> Self {
+        let (parts, recv) = request.into_parts();
+        let began = worker.timer.now();
+        let mut head = LentHead::new();
+        let read = http2_io::read_request(&parts, &mut head);
+        let length = http2_io::request_length(&mut head, &recv);
+        let responder = Http2Responder::new(respond, head.method() == Method::Head);
+        let read = read.map_err(|error| refusal(&error)).and_then(|()| acceptable(conn, &head));
+        // One check of expectation is enough in HTTP/2: the client sees our window, not a 100.
+        head.remove(Known::Expect);
+        Came {
+            began,
+            head,
+            refused: read.err().map(Box::new),
+            body: RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX),
+            responder: Responder::Http2(responder),
+        }
     }
-    // One check of expectation is enough in HTTP/2: the client sees our window, not a 100.
-    head.remove(Known::Expect);
-    let mut body = RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX);
-    let grpc = is_grpc(&head);
-    let request = Request { conn, head: &mut head, upgrade: Upgrade::None, grpc, began };
-    exchange::run(worker, request, &mut body, &mut responder).await;
-    hear_out(worker, &mut body, &mut responder).await;
+
+    async fn serve(&mut self, worker: &Rc<Worker>, conn: &Rc<Conn>) {
+        let Came { began, head, refused, body, responder } = self;
+        let grpc = is_grpc(head);
+        if let Some(ended) = refused {
+            worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
+            let mut answer = Head::new();
+            let text = rescue::answer(ended, grpc, "", &mut answer);
+            let mut record = crate::access::Record::begin(*began);
+            answer_with(responder, &answer, text, &mut record).await;
+        } else {
+            let request = Request { conn, head, upgrade: Upgrade::None, grpc, began: *began };
+            exchange::run(worker, request, body, responder).await;
+        }
+        hear_out(worker, body, responder).await;
+    }
 }
 
 /// Takes the rest of a short request that was answered before its end. A stream that is let go before that is reset, which
@@ -173,7 +199,7 @@ async fn hear_out(worker: &Worker, body: &mut RequestBody<'_>, responder: &mut R
     }
     let until = worker.timer.now() + worker.limits().linger;
     // A stream that is over or was reset already ends this at once.
-    let _ = worker.timer.limit(until, body.skip(HEARD_OUT_BYTES_MAX)).await;
+    let _ = worker.timer.limit(until, pin!(body.skip(HEARD_OUT_BYTES_MAX))).await;
 }
 
 fn refusal(error: &HeadError) -> Ended {

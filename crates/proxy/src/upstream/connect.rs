@@ -1,5 +1,6 @@
 //! Makes connections: TCP with its time limit, then TLS as the endpoint's kind demands, then HTTP/2 where it is shared.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(crate) async fn connect(
     timeout: Duration,
 ) -> Result<Stream, Code> {
     let until = worker.timer.now() + timeout;
-    let stream = worker.timer.limit(until, open(worker, endpoint, alpn)).await;
+    let stream = worker.timer.limit(until, pin!(open(worker, endpoint, alpn))).await;
     stream.unwrap_or(Err(Code::ConnectTimeout))
 }
 
@@ -105,7 +106,8 @@ pub(crate) async fn http2(
         builder.max_local_error_reset_streams(None);
     }
     let until = worker.timer.now() + timeout;
-    let made = worker.timer.limit(until, builder.handshake(stream)).await.ok_or(Code::ConnectTimeout)?;
+    let made =
+        worker.timer.limit(until, pin!(builder.handshake(stream))).await.ok_or(Code::ConnectTimeout)?;
     let (send, mut connection) = made.map_err(|_| Code::UpstreamProtocol)?;
     let (ping, worker) = (connection.ping_pong(), Rc::clone(worker));
     tokio::task::spawn_local(async move {
@@ -126,7 +128,7 @@ async fn until_silent(worker: &Worker, ping: Option<h2::PingPong>) {
     loop {
         worker.timer.sleep(PING_INTERVAL).await;
         let until = worker.timer.now() + PING_TIMEOUT;
-        let answered = worker.timer.limit(until, ping.ping(h2::Ping::opaque())).await;
+        let answered = worker.timer.limit(until, pin!(ping.ping(h2::Ping::opaque()))).await;
         if !matches!(answered, Some(Ok(_))) {
             return;
         }

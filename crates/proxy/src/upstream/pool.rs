@@ -105,20 +105,15 @@ impl Endpoint {
         }
     }
 
-    /// An HTTP/1.1 connection, idle or new.
-    ///
-    /// # Errors
-    /// Why none could be made.
-    pub(crate) async fn http1(&self, worker: &Worker, timeout: Duration) -> Result<Http1Client, Code> {
-        let now = worker.timer.recent();
+    /// An HTTP/1.1 connection that has carried exchanges before.
+    pub(crate) fn idle_http1(&self, now: Tick) -> Option<Http1Client> {
         loop {
-            let Some(mut client) = self.idle.borrow_mut().pop() else { break };
+            let mut client = self.idle.borrow_mut().pop()?;
             if client.epoch == self.epoch.get() && now < client.leave_at && !has_spoken(&client.stream) {
                 client.reused = true;
-                return Ok(client);
+                return Some(client);
             }
         }
-        self.fresh_http1(worker, timeout).await
     }
 
     /// A new HTTP/1.1 connection.

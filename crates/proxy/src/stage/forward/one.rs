@@ -1,7 +1,7 @@
 //! One attempt: a connection, the request on it and the head of the answer back.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -110,13 +110,15 @@ impl One<'_, '_, '_, '_> {
         timeout: Duration,
     ) -> Tried {
         let worker = self.job.worker;
-        let made = match self.attempts.fresh {
-            true => endpoint.fresh_http1(worker, timeout).await,
-            false => endpoint.http1(worker, timeout).await,
-        };
-        let mut client = match made {
-            Ok(client) => client,
-            Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
+        let kept = || endpoint.idle_http1(worker.timer.recent());
+        let mut client = match (!self.attempts.fresh).then(kept).flatten() {
+            Some(client) => client,
+            None => match endpoint.fresh_http1(worker, timeout).await {
+                Ok(client) => client,
+                Err(code) => {
+                    return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false });
+                }
+            },
         };
         let reused = client.reused;
         let Http1Client { stream, buf, out, .. } = &mut client;
@@ -127,12 +129,11 @@ impl One<'_, '_, '_, '_> {
             BodyLength::Unknown => BodyFraming::Chunked,
         };
         let upgrade = self.request.upgrade != Upgrade::None;
-        let wire = RequestWire { framing, upgrade, close: false };
-        let framing = write_request(self.request.head, &wire, out);
+        let framing = write_request(self.request.head, &RequestWire { framing, upgrade, close: false }, out);
         let to = ResponseTo { method: self.request.head.method(), upgrade };
-        let writer = Writer::Http1(Http1Writer::new(stream, out, framing));
+        let mut writer = Writer::Http1(Http1Writer::new(stream, out, framing));
         let reply = Reply::Http1(Http1Reply::new(stream, buf, to));
-        match self.carry(flight, writer, reply).await {
+        match self.carry(flight, &mut writer, reply).await {
             Carried::Passed(fate, Left::Reusable(announced)) => {
                 endpoint.give_back(client, worker.timer.recent(), announced);
                 Tried::Done(fate)
@@ -157,9 +158,9 @@ impl One<'_, '_, '_, '_> {
     ) -> Tried {
         // Also bounds the wait for a free stream on a connection that is full.
         let timer = &self.job.worker.timer;
-        let made = timer.limit(self.limits.ends, endpoint.http2(self.job.worker, timeout)).await;
+        let made = timer.limit(self.limits.ends, pin!(endpoint.http2(self.job.worker, timeout))).await;
         let mut client = match made.unwrap_or(Err(Code::ConnectTimeout)) {
-            Ok(made) => made,
+            Ok(client) => client,
             Err(code) => return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused: false }),
         };
         let length = self.body.length();
@@ -177,8 +178,8 @@ impl One<'_, '_, '_, '_> {
                 return Tried::Failed(Failure { outcome: Outcome::NotSent, code, reused });
             }
         };
-        let writer = Writer::Http2(Http2Writer::new(stream, length, bodiless));
-        match self.carry(flight, writer, Reply::Http2(response, asked)).await {
+        let mut writer = Writer::Http2(Http2Writer::new(stream, length, bodiless));
+        match self.carry(flight, &mut writer, Reply::Http2(response, asked)).await {
             Carried::Passed(fate, _) => Tried::Done(fate),
             Carried::Failed(no) => Tried::Failed(Failure { outcome: no.outcome, code: no.code, reused }),
             Carried::Again(wait) => Tried::Again(wait),
@@ -192,7 +193,7 @@ impl One<'_, '_, '_, '_> {
         clippy::too_many_lines,
         reason = "both directions and what ends them, in one place that borrows it all"
     )]
-    async fn carry(&mut self, flight: &mut InFlight, mut writer: Writer<'_>, reply: Reply<'_>) -> Carried {
+    async fn carry(&mut self, flight: &mut InFlight, writer: &mut Writer<'_>, reply: Reply<'_>) -> Carried {
         let worker = self.job.worker;
         let body = &mut *self.body;
         let announced =
@@ -200,7 +201,7 @@ impl One<'_, '_, '_, '_> {
         let progress = Progress::default();
         progress.spent.set(self.attempts.progress.spent.get());
         let upload = pin!(async {
-            match body.send(&mut writer, &progress).await {
+            match body.send(writer, &progress).await {
                 Ok(()) => {
                     progress.whole_since.set(Some(body.whole_since(&worker.timer)));
                     body.gone(&worker.timer, worker.limits().half_close).await;
@@ -213,9 +214,12 @@ impl One<'_, '_, '_, '_> {
         let mut upload = Upload { future: upload, over: false };
         let mut head = LentHead::new();
         let (mut reply, mut interims) = (reply, 0);
-        let answer = loop {
-            let first = first_of(&mut upload, reply.head(&mut head), self.responder.gone());
-            let first = in_time(self.job, &self.limits, &progress, announced, first).await;
+        let mut answer = loop {
+            let first = {
+                let (answer, gone) = (pin!(reply.head(&mut head)), pin!(self.responder.gone()));
+                let first = first_of(&mut upload, answer, gone);
+                in_time(self.job, &self.limits, &progress, announced, first).await
+            };
             self.attempts.progress.spent.set(progress.spent.get());
             match first {
                 // Of a call of gRPC it is not known whose turn it is.
@@ -297,7 +301,7 @@ impl One<'_, '_, '_, '_> {
             record: self.record,
             progress: &progress,
         };
-        passing.pass(&mut upload, head, answer).await
+        passing.pass(&mut upload, &mut head, &mut answer).await
     }
 }
 
@@ -309,15 +313,15 @@ async fn in_time<T>(
     limits: &Attempt,
     progress: &Progress,
     announced: bool,
-    first: impl Future<Output = T>,
+    mut first: impl Future<Output = T> + Unpin,
 ) -> Option<T> {
     let timer = &job.worker.timer;
     let began = timer.recent();
     let span = timer.recent().until(limits.ends);
     let last = if job.limits.whole.is_some() { job.limits.whole.at() } else { Tick::NEVER };
-    let (mut first, mut ends) = (pin!(first), limits.ends);
+    let mut ends = limits.ends;
     loop {
-        let came = timer.limit(ends, first.as_mut()).await;
+        let came = timer.limit(ends, &mut first).await;
         let again = (progress.whole_since.get().unwrap_or_else(|| timer.recent()) + span).min(last);
         if came.is_some() || again <= ends || !progress.moved.replace(false) {
             return came;
@@ -344,13 +348,12 @@ enum First<'a> {
 }
 
 /// Until the head of the answer comes, or the client goes.
-async fn first_of<'a, F: Future<Output = UploadEnd>>(
+fn first_of<'a, F: Future<Output = UploadEnd>>(
     upload: &mut Upload<'_, F>,
-    head: impl Future<Output = Result<Answer<'a>, NoAnswer>>,
-    gone: impl Future<Output = ()>,
-) -> First<'a> {
-    let (mut head, mut gone) = (pin!(head), pin!(gone));
-    poll_fn(|cx| {
+    mut head: Pin<&mut impl Future<Output = Result<Answer<'a>, NoAnswer>>>,
+    mut gone: Pin<&mut impl Future<Output = ()>>,
+) -> impl Future<Output = First<'a>> + Unpin {
+    poll_fn(move |cx| {
         if let Poll::Ready(end) = upload.poll(cx) {
             return Poll::Ready(First::Upload(end));
         }
@@ -359,7 +362,6 @@ async fn first_of<'a, F: Future<Output = UploadEnd>>(
         }
         gone.as_mut().poll(cx).map(|()| First::Upload(UploadEnd::Gone))
     })
-    .await
 }
 
 /// With which code the callee's sidecar ended the exchange itself. Nobody else is believed.

@@ -11,7 +11,6 @@ use super::Job;
 use super::one::{Carried, Left};
 use crate::access::Record;
 use crate::body::{BodyError, BodyLength, Broken, Progress, Responder, Writer, pump};
-use crate::buffer::LentHead;
 use crate::exchange::{Fate, Request, finish_head};
 use crate::head::{Head, Known};
 use crate::rescue::{self, Ended};
@@ -30,18 +29,18 @@ impl Passing<'_, '_, '_> {
     pub(super) async fn pass<F: Future<Output = UploadEnd>>(
         self,
         upload: &mut Upload<'_, F>,
-        mut head: LentHead,
-        answer: Answer<'_>,
+        head: &mut Head,
+        answer: &mut Answer<'_>,
     ) -> Carried {
         let Passing { job, request, responder, record, progress } = self;
         let Answer { declared, kind, reusable, announced } = answer;
-        finish_head(job.route.and_then(|route| route.cors.as_ref()), job.route, request, &mut head);
+        finish_head(job.route.and_then(|route| route.cors.as_ref()), job.route, request, head);
         record.status = head.status();
-        record.grpc = grpc_status(&head);
-        let mut reader = match kind {
+        record.grpc = grpc_status(head);
+        let reader = match kind {
             AnswerKind::Final(reader) => reader,
-            AnswerKind::Switched | AnswerKind::Interim(_) if is_asked_for(request.head, &head) => {
-                return switched(responder, &head, record).await;
+            AnswerKind::Switched | AnswerKind::Interim(_) if is_asked_for(request.head, head) => {
+                return switched(responder, head, record).await;
             }
             AnswerKind::Switched | AnswerKind::Interim(_) => {
                 let name = &job.callee.plan.name;
@@ -54,13 +53,13 @@ impl Passing<'_, '_, '_> {
             responder.close_after();
         }
         record.head_sent = true;
-        let Ok(mut writer) = responder.start(&head, reader.length(), declared) else {
+        let Ok(mut writer) = responder.start(head, reader.length(), *declared) else {
             return Carried::Ended(Code::DownstreamGone.into());
         };
         let moved = Cell::new(false);
         let bytes = Cell::new(0);
         let result = {
-            let download = pin!(pump(&mut reader, &mut writer, |part| {
+            let download = pin!(pump(reader, &mut writer, |part| {
                 moved.set(true);
                 bytes.set(bytes.get() + part.len() as u64);
                 Ok(())
@@ -72,8 +71,8 @@ impl Passing<'_, '_, '_> {
             record.grpc = Some(status);
         }
         match result {
-            Ok(()) if progress.complete.get() && reusable => {
-                Carried::Passed(Fate::Keep, Left::Reusable(announced))
+            Ok(()) if progress.complete.get() && *reusable => {
+                Carried::Passed(Fate::Keep, Left::Reusable(*announced))
             }
             Ok(()) if progress.complete.get() => Carried::Passed(Fate::Keep, Left::Done),
             Ok(()) => Carried::Passed(Fate::Close, Left::Done),
