@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 /// A tick of `/proc/PID/stat`: a hundredth of a second on every Linux of our kind (`sysconf(_SC_CLK_TCK)`).
@@ -112,9 +113,19 @@ pub fn kill(pid: u32) -> bool {
     let process = Pid::from_raw(pid.cast_signed())
         .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
     let Some(process) = process else { return false };
-    let killed = rustix::process::pidfd_send_signal(&process, Signal::KILL).is_ok();
-    while killed && rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], None).is_err() {}
-    killed
+    if rustix::process::pidfd_send_signal(&process, Signal::KILL).is_err() {
+        return false;
+    }
+    let limit = Timespec { tv_sec: crate::LIMIT.as_secs().cast_signed(), tv_nsec: 0 };
+    let ended = loop {
+        match rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)) {
+            Err(Errno::INTR) => {}
+            ended => break ended,
+        }
+    };
+    // Only tests kill: one whose process outlives that must not go on as if it were gone.
+    assert_eq!(ended, Ok(1), "process {pid} does not end");
+    true
 }
 
 /// Makes this process the parent of all that lose theirs, so that nothing below it can get out of sight.
