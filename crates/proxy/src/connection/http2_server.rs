@@ -93,11 +93,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             Some(Ok((request, respond))) => {
                 let (worker, conn, open) = (Rc::clone(worker), Rc::clone(conn), Rc::clone(&open));
                 open.set(open.get() + 1);
-                let mut came = Came::take_in(&worker, &conn, request, respond);
+                let mut incoming = Incoming::take_in(&worker, &conn, request, respond);
                 // Boxed, so that the runtime moves a pointer and not the room for an exchange.
                 tokio::task::spawn_local(Box::pin(async move {
-                    came.serve(&worker, &conn).await;
-                    drop(came);
+                    incoming.serve(&worker, &conn).await;
+                    drop(incoming);
                     open.set(open.get() - 1);
                 }));
             }
@@ -139,7 +139,7 @@ async fn calm_down(worker: &Worker, conn: &Conn, mut connection: Connection<Guar
 
 /// A stream with a request, as far as that has come. It is taken apart before the task of the exchange begins, which would
 /// hold the room for all that was moved within it twice.
-struct Came {
+struct Incoming {
     began: Tick,
     head: LentHead,
     /// Why it is no request that we serve.
@@ -148,7 +148,7 @@ struct Came {
     responder: Responder<'static>,
 }
 
-impl Came {
+impl Incoming {
     fn take_in(
         worker: &Worker,
         conn: &Conn,
@@ -164,7 +164,7 @@ impl Came {
         let read = read.map_err(|error| refusal(&error)).and_then(|()| acceptable(conn, &head));
         // One check of expectation is enough in HTTP/2: the client sees our window, not a 100.
         head.remove(Known::Expect);
-        Came {
+        Incoming {
             began,
             head,
             refused: read.err().map(Box::new),
@@ -174,7 +174,7 @@ impl Came {
     }
 
     async fn serve(&mut self, worker: &Rc<Worker>, conn: &Rc<Conn>) {
-        let Came { began, head, refused, body, responder } = self;
+        let Incoming { began, head, refused, body, responder } = self;
         let grpc = is_grpc(head);
         if let Some(ended) = refused {
             worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
