@@ -324,7 +324,7 @@ fn is_final(code: Code) -> bool {
 }
 
 /// Puts roots and revocations in force. They are of our own trust domain, or refused as a whole.
-fn replace_trust(trust: &MeshTrust, told: &weft_model::wire::Trust) -> Result<(), String> {
+fn replace_trust(trust: &MeshTrust, told: &weft_model::wire::Trust) -> Result<bool, String> {
     let (bundle, revoked) = trust_from_wire(trust.trust_domain(), told).map_err(|error| error.to_string())?;
     trust.replace(&bundle, revoked).map_err(|error| error.to_string())
 }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use slab::Slab;
 use tokio::sync::Notify;
@@ -52,6 +52,11 @@ impl Timer {
         let now = self.clock.now();
         self.read.set(now);
         now
+    }
+
+    /// The time of the calendar, which a certificate's end is told in.
+    pub(crate) fn wall(&self) -> SystemTime {
+        self.clock.wall()
     }
 
     /// The time as it was last read on this thread: for whoever has read it since they last waited, or somebody for them.

@@ -68,6 +68,7 @@ pub struct MeshTrust {
 }
 
 struct Trusted {
+    bundle: Bundle,
     anchors: Anchors,
     revoked: RevocationList,
 }
@@ -314,27 +315,31 @@ impl MeshTrust {
         let provider = mesh_provider();
         let anchors = Anchors::new(bundle, &provider)?;
         Ok(Arc::new(Self {
-            state: ArcSwap::from_pointee(Trusted { anchors, revoked }),
+            state: ArcSwap::from_pointee(Trusted { bundle: bundle.clone(), anchors, revoked }),
             domain: bundle.trust_domain().clone(),
             algorithms: provider.signature_verification_algorithms,
         }))
     }
 
-    /// Replaces both. Handshakes that begin from now on are verified against the new; for connections that stand, see
-    /// [`MeshTrust::is_revoked`].
+    /// Replaces both, and says whether either is another one than before: one is told the same at each renewal. Handshakes
+    /// that begin from now on are verified against the new; for connections that stand, see [`MeshTrust::is_revoked`].
     ///
     /// # Errors
     /// A bundle of another trust domain, or one that cannot anchor a chain. The old then stays in force.
-    pub fn replace(&self, bundle: &Bundle, revoked: RevocationList) -> Result<(), MeshError> {
+    pub fn replace(&self, bundle: &Bundle, revoked: RevocationList) -> Result<bool, MeshError> {
         if *bundle.trust_domain() != self.domain {
             return Err(MeshError::OtherDomain {
                 found: bundle.trust_domain().clone(),
                 expected: self.domain.clone(),
             });
         }
+        let now = self.state.load();
+        if now.bundle == *bundle && now.revoked == revoked {
+            return Ok(false);
+        }
         let anchors = Anchors::new(bundle, &mesh_provider())?;
-        self.state.store(Arc::new(Trusted { anchors, revoked }));
-        Ok(())
+        self.state.store(Arc::new(Trusted { bundle: bundle.clone(), anchors, revoked }));
+        Ok(true)
     }
 
     /// Whether the peer of a connection that stands has been revoked since.

@@ -73,13 +73,14 @@ impl Renewing {
         let issued: Issued = connection.unary("Renew", &request).await?;
         let trust = self.tls.trust();
         let unusable = |reason: String| Status::new(Code::Internal, reason);
-        if let Some(told) = &issued.trust {
-            replace_trust(trust, told).map_err(unusable)?;
+        let told = issued.trust.as_ref();
+        let changed = told.map_or(Ok(false), |told| replace_trust(trust, told)).map_err(unusable)?;
+        let replaced = self.identity.replace(&self.key, &issued.chain, trust, self.clock.wall());
+        // Only now: who connects anew because of it shows the new certificate.
+        if changed {
             plane.trust_changed();
         }
-        self.identity
-            .replace(&self.key, &issued.chain, trust, self.clock.wall())
-            .map_err(|error| unusable(error.to_string()))?;
+        replaced.map_err(|error| unusable(error.to_string()))?;
         self.keepsakes.change(plane, |kept| {
             kept.chain = issued.chain;
             kept.trust = issued.trust.or(kept.trust.take());

@@ -315,8 +315,10 @@ impl Told {
 
     fn take_trust(&self, told: &Trust) {
         match replace_trust(&self.trust, told) {
-            Ok(()) => {
-                self.plane.trust_changed();
+            Ok(changed) => {
+                if changed {
+                    self.plane.trust_changed();
+                }
                 self.keepsakes.change(&*self.plane, |kept| kept.trust = Some(told.clone()));
             }
             Err(reason) => {

@@ -38,6 +38,8 @@ const HEARD_OUT_BYTES_MAX: usize = 64 * 1024;
 /// A client is sent to a new connection after so long, give or take the jitter: so a few long-lived connections find their
 /// way to all workers and to instances that were added since, and not all at once.
 const AGE_MAX: Duration = Duration::from_secs(600);
+/// However soon a certificate ends: who cannot renew it shall not connect without pause either.
+const AGE_MIN: Duration = Duration::from_secs(1);
 /// See [`AGE_MAX`].
 const AGE_JITTER: Duration = Duration::from_secs(120);
 
@@ -55,8 +57,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
     let mut phase = worker.watch_phase();
     let open = Rc::new(Cell::new(0_usize));
     let mut leaving = false;
-    let age = worker.rng.borrow_mut().duration(AGE_MAX - AGE_JITTER, AGE_MAX + AGE_JITTER);
-    let mut aged = worker.timer.at(worker.timer.now() + age);
+    let mut aged = worker.timer.at(worker.timer.now() + age(worker, conn));
     loop {
         if !leaving && *phase.borrow_and_update() >= Phase::Draining {
             leaving = true;
@@ -110,6 +111,18 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             None => return,
         }
     }
+}
+
+/// How long a connection may grow old. One of the mesh ends before either certificate that it began with does: what was
+/// proven then is proven anew by the next one, and nobody has to ask for that at the moment of a renewal, all at once.
+fn age(worker: &Worker, conn: &Conn) -> Duration {
+    let mut rng = worker.rng.borrow_mut();
+    let age = rng.duration(AGE_MAX - AGE_JITTER, AGE_MAX + AGE_JITTER);
+    let Some(caller) = &conn.identity else { return age };
+    let own = worker.mesh().and_then(|mesh| Some(mesh.identity()?.current().not_after));
+    let ends = own.map_or(caller.not_after, |own| own.min(caller.not_after));
+    let proven = ends.duration_since(worker.timer.wall()).unwrap_or_default();
+    age.min(rng.duration(proven * 3 / 4, proven * 9 / 10).max(AGE_MIN))
 }
 
 /// What the codec allows a client.

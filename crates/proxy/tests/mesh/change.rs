@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use weft_model::wire::InstanceState;
@@ -9,7 +10,7 @@ use weft_model::wire::InstanceState;
 use crate::support::http2::{Client, answer, request};
 use crate::support::load::Load;
 use crate::support::wire::{Wire, echo, gated, service};
-use crate::support::{mesh, within};
+use crate::support::{Mesh, counted, mesh, within};
 
 fn manifest(extra: &str) -> String {
     format!(
@@ -138,6 +139,42 @@ async fn identities_are_renewed_under_load() {
     load.more(20).await;
     load.end().await;
     assert_ne!(mesh.gateway.as_ref().unwrap().identity.current().serial, serial);
+}
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_the_certificates_that_it_began_with_and_loses_no_request() {
+    // Once the caller's certificate is the short one, once the callee's.
+    for short in ["weft-gateway", "api"] {
+        let mesh = mesh(&manifest("")).on("api", echo("api").await).start().await;
+        let identity = match short {
+            "api" => &mesh.beside("api").identity,
+            _ => &mesh.gateway.as_ref().unwrap().identity,
+        };
+        mesh.world.renew_for(identity, short, Duration::from_secs(2));
+        let to = watch::Sender::new(mesh.edge_address());
+        let mut load = Load::start(&to.subscribe());
+        load.everybody().await;
+        // Who connects from now on may stay, as long as a connection may.
+        mesh.world.renew(identity, short);
+        let began = connections(&mesh).await;
+        within("the end of what began with the short one", async {
+            while connections(&mesh).await < began + began {
+                load.more(20).await;
+            }
+        })
+        .await;
+        load.everybody().await;
+        load.end().await;
+        assert_eq!(connections(&mesh).await, began + began, "{short}");
+    }
+}
+
+/// Connections that the edge has made to `api`.
+async fn connections(mesh: &Mesh) -> u64 {
+    let report = mesh.gateway().report().await;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]
+    let count = counted(&report, "weft_upstream_connections", &[("upstream", "api")]) as u64;
+    count
 }
 
 #[tokio::test]

@@ -58,20 +58,26 @@ impl World {
         SpiffeId::of_service(self.authority.trust_domain(), service).unwrap()
     }
 
-    fn chain(&self, key: &NodeKey, service: &str) -> Vec<Vec<u8>> {
+    fn chain(&self, key: &NodeKey, service: &str, life: Duration) -> Vec<Vec<u8>> {
         let request = key.request().unwrap();
-        self.authority.issue(&request, &self.id(service), HOUR, self.clock.wall()).unwrap().chain
+        self.authority.issue(&request, &self.id(service), life, self.clock.wall()).unwrap().chain
     }
 
     pub(crate) fn identity(&self, service: &str) -> Arc<MeshIdentity> {
         let key = NodeKey::generate().unwrap();
-        MeshIdentity::from_issued(&key, &self.chain(&key, service), &self.trust, self.clock.wall()).unwrap()
+        let chain = self.chain(&key, service, HOUR);
+        MeshIdentity::from_issued(&key, &chain, &self.trust, self.clock.wall()).unwrap()
     }
 
     /// Gives the identity another key and certificate, as a renewal does.
     pub(crate) fn renew(&self, identity: &MeshIdentity, service: &str) {
+        self.renew_for(identity, service, HOUR);
+    }
+
+    /// The same with a certificate of this life.
+    pub(crate) fn renew_for(&self, identity: &MeshIdentity, service: &str, life: Duration) {
         let key = NodeKey::generate().unwrap();
-        identity.replace(&key, &self.chain(&key, service), &self.trust, self.clock.wall()).unwrap();
+        identity.replace(&key, &self.chain(&key, service, life), &self.trust, self.clock.wall()).unwrap();
     }
 
     /// TLS of a process that proves to be `service`.

@@ -291,8 +291,10 @@ fn revoked_certificates_and_services_are_refused_and_open_connections_known() {
     let bundle = world.authority.bundle().unwrap();
     let revoked = Some(Error::InvalidCertificate(Reason::Revoked));
 
+    assert!(!world.trust.replace(&bundle, RevocationList::default()).unwrap(), "nothing new");
     let list = RevocationList::new([peer.serial], []).unwrap();
-    world.trust.replace(&bundle, list).unwrap();
+    assert!(world.trust.replace(&bundle, list.clone()).unwrap());
+    assert!(!world.trust.replace(&bundle, list).unwrap(), "nothing new");
     assert!(world.trust.is_revoked(&peer));
     let refused = shake(&client, &server);
     assert_eq!(refused.server_error, revoked);
@@ -412,7 +414,7 @@ fn roots_overlap_while_one_takes_over_from_the_other() {
     assert!(shake(&client, &ahead.server(ALPN).unwrap()).succeeded());
     // Now everyone has both; the next root takes over, and only the callee has renewed.
     let both = world.authority.bundle().unwrap();
-    world.trust.replace(&both, RevocationList::default()).unwrap();
+    assert!(world.trust.replace(&both, RevocationList::default()).unwrap());
     world.authority.rotate_root(now).unwrap();
     let renewed = world.node("orders");
     assert!(shake(&client, &renewed.server(ALPN).unwrap()).succeeded());
