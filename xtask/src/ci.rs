@@ -39,7 +39,7 @@ fn clippy(shell: &Shell) -> anyhow::Result<()> {
     shell.cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
 }
 
-/// Licences, bans and sources need no network; advisories need their database.
+/// Licences, bans and sources need the crates of all platforms; advisories need their database.
 ///
 /// # Errors
 /// Something is denied; or, in continuous integration, `cargo-deny` cannot be had.
@@ -56,6 +56,8 @@ pub(crate) fn deny(shell: &Shell) -> anyhow::Result<()> {
         shell.warn(missing);
         return Ok(());
     }
+    // Also what is built on other platforms only: a fresh machine has none of that, and it is judged all the same.
+    shell.cargo(&["fetch", "--locked"])?;
     let quiet = ["--hide-inclusion-graph", "--allow", "duplicate"];
     shell.cargo(&[&["deny", "--offline", "check"], &quiet[..], &["bans", "licenses", "sources"]].concat())?;
     // The database is a matter of the network and not of this tree: without it nothing is wrong, but nothing is known.
