@@ -39,6 +39,11 @@ const IDENTITY_LIFE: &str = "60s";
 const RESTART_ROUNDS: u64 = 400;
 /// Requests that are open at once, of all kinds in equal parts.
 const OPEN_MAX: usize = 256;
+/// Once in so many rounds as many requests as may be are open at once, in addition: a pool is as large as the most that was
+/// ever needed, and what is needed seldom would look like growth whenever it comes.
+const BURST_EACH: u64 = 30;
+/// For so many rounds.
+const BURST_ROUNDS: u64 = 3;
 /// Requests in a second with which as many are open as may be.
 const MORE_THAN_CAN_BE: u64 = 100_000;
 /// Between two samples of what processes hold.
@@ -63,8 +68,6 @@ fn nothing_grows_and_no_answer_is_unexpected() {
     let per_second = if per_second > 0 { per_second } else { capacity(&system) * 7 / 10 };
     say(&format!("  {seconds} s at {per_second} requests a second"));
 
-    let burst_rounds = (seconds / 60).max(1);
-    warm_up(&system, Duration::from_secs(burst_rounds));
     let load = Running::start(offer(&system, per_second));
     let streams = Streams::start(system.edge);
     let mut samples: BTreeMap<(String, u32), Vec<Sample>> = BTreeMap::new();
@@ -78,16 +81,16 @@ fn nothing_grows_and_no_answer_is_unexpected() {
         if round % RESTART_ROUNDS == 5 {
             let run = system.weft(&["restart", "rpc"]);
             assert_eq!(run.status, Some(0), "{}{}", run.out, run.err);
-            // Who is new is warmed up as those before were, and with no more than what comes to `rpc` at most.
-            let of_rpc =
-                Offer { kinds: vec![rpc()], open_max: OPEN_MAX / 4, ..offer(&system, MORE_THAN_CAN_BE) };
-            burst = Some(Running::start(of_rpc));
         }
-        if round % RESTART_ROUNDS == 5 + burst_rounds {
+        // What is kept for the next burst is looked at between bursts, which ask for the same each time.
+        if round % BURST_EACH < BURST_ROUNDS {
+            burst.get_or_insert_with(|| Running::start(offer(&system, MORE_THAN_CAN_BE)));
+            pass(SAMPLE);
+        } else {
             burst.take().into_iter().for_each(end);
+            pass(SAMPLE);
+            sample(&system, began.elapsed(), &mut samples);
         }
-        pass(SAMPLE);
-        sample(&system, began.elapsed(), &mut samples);
     }
     burst.into_iter().for_each(end);
     // The last word is a good manifest, and it is taken.
@@ -119,12 +122,9 @@ fn manifest(round: u64, web: u32, good: bool) -> Manifest {
 
 fn offer(system: &System, per_second: u64) -> Offer {
     let shared = Kind { speaks: Speaks::Http2, ..Kind::get("http2", "/x") };
-    let kinds = vec![Kind::get("http1", "/x"), Kind::get("http1", "/y"), shared, rpc()];
+    let rpc = Kind { speaks: Speaks::Grpc, method: "POST", ..Kind::get("grpc", "/bench.Echo/Say") };
+    let kinds = vec![Kind::get("http1", "/x"), Kind::get("http1", "/y"), shared, rpc];
     Offer { to: system.edge, kinds, per_second, open_max: OPEN_MAX, patience: LIMIT }
-}
-
-fn rpc() -> Kind {
-    Kind { speaks: Speaks::Grpc, method: "POST", ..Kind::get("grpc", "/bench.Echo/Say") }
 }
 
 /// Requests in a second, with as many open as the generator may have: the open system is asked for more than there can be.
@@ -135,14 +135,6 @@ fn capacity(system: &System) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "thousands")]
     let best = best as u64;
     best.max(10)
-}
-
-/// As much at once as there will ever be: what is kept for the next burst is there from then on, and does not look like
-/// growth when a rare moment asks for it.
-fn warm_up(system: &System, time: Duration) {
-    let burst = Running::start(offer(system, MORE_THAN_CAN_BE));
-    pass(time);
-    end(burst);
 }
 
 /// Of a burst, too, every answer is the expected one.
