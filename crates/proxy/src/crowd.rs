@@ -1,25 +1,46 @@
 //! Who is connected to a worker, so that neither many connections nor many from one place lock others out.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::Notify;
+use slab::Slab;
+use weft_stdx::clock::Tick;
 
-/// The connections of one worker, by where they come from.
+use crate::resilience::line::{Key, Line};
+
+/// The connections of one worker, by where they come from, and those that are idle, by how long they have been.
 #[derive(Default)]
 pub(crate) struct Crowd {
     by_source: RefCell<HashMap<IpAddr, usize>>,
-    idle: Cell<usize>,
-    /// Idle connections that were told to end and have not heard it.
-    told: Cell<usize>,
-    shed: Notify,
+    /// The tasks of all of them.
+    tasks: RefCell<Slab<Waker>>,
+    idle: RefCell<Line>,
+    /// Of the idle ones, by their place.
+    wakers: RefCell<Vec<Option<Waker>>>,
 }
 
 /// A connection that is counted at its source until it is dropped.
 pub(crate) struct Guest<'c> {
     crowd: &'c Crowd,
     source: IpAddr,
+    task: Option<usize>,
+}
+
+impl Guest<'_> {
+    /// Does the connection's work until it is done, or `over` says, when the crowd is [stirred](Crowd::stir), that it is.
+    pub(crate) async fn until<F: Future<Output = ()>>(mut self, mut work: Pin<&mut F>, over: impl Fn() -> bool) {
+        poll_fn(|cx| {
+            if self.task.is_none() {
+                self.task = Some(self.crowd.tasks.borrow_mut().insert(cx.waker().clone()));
+            }
+            if over() { Poll::Ready(()) } else { work.as_mut().poll(cx) }
+        })
+        .await;
+    }
 }
 
 impl Crowd {
@@ -32,46 +53,95 @@ impl Crowd {
             return None;
         }
         *count += 1;
-        Some(Guest { crowd: self, source })
+        Some(Guest { crowd: self, source, task: None })
     }
 
     /// Ends the connection that has been idle for longest; false if none is.
     pub(crate) fn shed(&self) -> bool {
-        let idle = self.idle.get() > self.told.get();
-        if idle {
-            self.told.set(self.told.get() + 1);
-            // Waiters are woken in the order in which they began to wait.
-            self.shed.notify_one();
+        let longest = self.idle.borrow_mut().give(Tick::ZERO);
+        longest.inspect(|key| self.wake(*key)).is_some()
+    }
+
+    /// Ends connections that have been idle for as long as they may. Called now and then, so it comes a little late.
+    pub(crate) fn expire(&self, now: Tick) {
+        while let Some(key) = { self.idle.borrow_mut().expire(now) } {
+            self.wake(key);
         }
-        idle
     }
 
-    /// Completes when an idle connection is to make room for another.
-    pub(crate) async fn until_shed(&self) {
-        let _waiting = Waiting::new(self);
-        self.shed.notified().await;
-        self.told.set(self.told.get().saturating_sub(1));
+    /// Lets all connections look around.
+    pub(crate) fn stir(&self) {
+        for (_, task) in self.tasks.borrow().iter() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Being idle, from `since` on. Completes when the connection is to end: it makes room for another, or its time is over, which
+    /// comes for all in the order in which they began.
+    pub(crate) fn idle(&self, since: Tick, until: Tick) -> Idle<'_> {
+        Idle { crowd: self, since, until, key: None, noticed: false }
+    }
+
+    fn wake(&self, key: Key) {
+        if let Some(waker) = &self.wakers.borrow()[key.place()] {
+            waker.wake_by_ref();
+        }
     }
 }
 
-/// Counts an idle connection.
-struct Waiting<'c>(&'c Crowd);
+/// See [`Crowd::idle`]; dropping it is being busy again.
+pub(crate) struct Idle<'c> {
+    crowd: &'c Crowd,
+    since: Tick,
+    until: Tick,
+    key: Option<Key>,
+    /// It knows that it is to end.
+    noticed: bool,
+}
 
-impl<'c> Waiting<'c> {
-    fn new(crowd: &'c Crowd) -> Self {
-        crowd.idle.set(crowd.idle.get() + 1);
-        Waiting(crowd)
+impl Future for Idle<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let crowd = self.crowd;
+        let key = match self.key {
+            Some(key) if !crowd.idle.borrow().holds(key) => {
+                self.noticed = true;
+                return Poll::Ready(());
+            }
+            Some(key) => key,
+            None => crowd.idle.borrow_mut().push(self.since, self.until),
+        };
+        self.key = Some(key);
+        let mut wakers = crowd.wakers.borrow_mut();
+        if wakers.len() <= key.place() {
+            wakers.resize(key.place() + 1, None);
+        }
+        match &mut wakers[key.place()] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        self.0.idle.set(self.0.idle.get().saturating_sub(1));
+        let Some(key) = self.key else { return };
+        self.crowd.wakers.borrow_mut()[key.place()] = None;
+        let (noticed, told) = (self.noticed, self.crowd.idle.borrow_mut().cancel(key));
+        if told && !noticed {
+            // It was to make room, and is busy again.
+            self.crowd.shed();
+        }
     }
 }
 
 impl Drop for Guest<'_> {
     fn drop(&mut self) {
+        if let Some(task) = self.task {
+            self.crowd.tasks.borrow_mut().remove(task);
+        }
         let mut by_source = self.crowd.by_source.borrow_mut();
         if let Some(count) = by_source.get_mut(&self.source) {
             *count -= 1;
@@ -114,21 +184,48 @@ mod tests {
         assert!(neighbours[0].is_some() && neighbours[1].is_none());
     }
 
+    /// Idle connections, and which of them are to end.
+    async fn ended(all: &mut [Pin<Box<Idle<'_>>>]) -> Vec<bool> {
+        let mut ended = Vec::new();
+        for one in all {
+            ended.push(crate::body::poll_once(one.as_mut()).await.is_some());
+        }
+        ended
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
     #[test]
     fn the_one_that_has_been_idle_for_longest_makes_room() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let crowd = Crowd::default();
             assert!(!crowd.shed());
-            let (mut one, mut two) = (Box::pin(crowd.until_shed()), Box::pin(crowd.until_shed()));
-            assert!(crate::body::poll_once(one.as_mut()).await.is_none());
-            assert!(crate::body::poll_once(two.as_mut()).await.is_none());
+            let mut all = [1, 2, 3].map(|ms| Box::pin(crowd.idle(Tick::from_ms(ms), Tick::NEVER)));
+            assert_eq!(ended(&mut all).await, [false, false, false]);
             assert!(crowd.shed());
-            assert!(crate::body::poll_once(two.as_mut()).await.is_none());
-            assert!(crate::body::poll_once(one.as_mut()).await.is_some());
-            // Who is busy again makes no room.
+            assert_eq!(ended(&mut all).await, [true, false, false]);
+            let [_ended, two, mut three] = all;
+            // Who was told and is busy again leaves it to the next.
+            assert!(crowd.shed());
             drop(two);
+            assert!(crate::body::poll_once(three.as_mut()).await.is_some());
             assert!(!crowd.shed());
+        });
+    }
+
+    #[test]
+    fn time_is_over_for_who_has_been_idle_for_long_enough() {
+        runtime().block_on(async {
+            let crowd = Crowd::default();
+            let mut all = [1, 2].map(|ms| Box::pin(crowd.idle(Tick::from_ms(ms), Tick::from_ms(ms + 10))));
+            assert_eq!(ended(&mut all).await, [false, false]);
+            crowd.expire(Tick::from_ms(11));
+            assert_eq!(ended(&mut all).await, [true, false]);
+            crowd.expire(Tick::from_ms(11));
+            let [_ended, mut two] = all;
+            assert!(crate::body::poll_once(two.as_mut()).await.is_none());
         });
     }
 }

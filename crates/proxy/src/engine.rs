@@ -21,6 +21,7 @@ use crate::health::{self, Health};
 use crate::limits::Limits;
 use crate::listener;
 use crate::metrics::{Istio, Names, Stats};
+use crate::stream::turn;
 use crate::trace::Span;
 use crate::upstream::connect;
 use crate::worker::{Command, OutsideTls, Phase, Shared, Worker};
@@ -366,6 +367,7 @@ impl Thread {
         let worker = Worker::new(Arc::clone(&self.shared), self.open, self.exchanges);
         let timer = Rc::clone(&worker.timer);
         tokio::task::spawn_local(async move { timer.run().await });
+        tokio::task::spawn_local(turn::run());
         let tidying = Rc::clone(&worker);
         tokio::task::spawn_local(async move { tidying.tidy().await });
         if let Some(health) = self.health.take() {

@@ -64,17 +64,13 @@ pub(crate) async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListen
         worker.stats.borrow_mut().add(Meter::Open(label), 1);
         let (worker, entry) = (Rc::clone(&worker), entry.clone());
         tokio::task::spawn_local(async move {
-            let mut phase = worker.watch_phase();
             let most = most_from(&worker, &entry, peer);
-            let guest = worker.crowd.enter(peer.ip(), most);
-            tokio::select! {
-                () = async {
-                    match guest {
-                        Some(_) => serve(&worker, entry, socket, peer).await,
-                        None => turn_away(&worker, &socket, "as many connections as one source may have are open"),
-                    }
-                } => {}
-                _ = phase.wait_for(|phase| *phase >= Phase::Cutting) => {}
+            match worker.crowd.enter(peer.ip(), most) {
+                Some(guest) => {
+                    let served = pin!(serve(&worker, entry, socket, peer));
+                    guest.until(served, || worker.phase() >= Phase::Cutting).await;
+                }
+                None => turn_away(&worker, &socket, "as many connections as one source may have are open"),
             }
             worker.open.fetch_sub(1, Ordering::Relaxed);
             worker.stats.borrow_mut().add(Meter::Open(label), -1);
@@ -169,7 +165,7 @@ async fn plain(worker: &Rc<Worker>, conn: &Rc<Conn>, socket: TcpStream) {
         let speaks = pin!(speaks_http2(worker, &socket));
         tokio::select! {
             spoken = worker.timer.limit(until, speaks) => spoken,
-            () = worker.crowd.until_shed() => None,
+            () = worker.crowd.idle(worker.timer.recent(), Tick::NEVER) => None,
             // Browsers connect ahead of their requests: who leaves waits a moment for those, and not to the limit.
             () = async {
                 let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;

@@ -3,16 +3,22 @@
 //! Both directions of an exchange run at once on one thread, so the stream is a `RefCell` borrowed only inside a poll:
 //! no lock, no split halves, and an idle connection can wait for bytes without holding a buffer.
 
+mod socket;
+pub(crate) mod turn;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use weft_trust::identity::Identity;
 use weft_trust::mesh::peer_identity;
+
+use crate::buffer::Outgoing;
 
 /// TLS over TCP, either side.
 pub(crate) type TlsStream = tokio_rustls::TlsStream<TcpStream>;
@@ -22,32 +28,113 @@ enum Inner {
     Tls(Box<TlsStream>),
 }
 
-/// A connection's bytes.
+/// A connection's bytes. Dropped, it closes as soon as its last message was sent.
 pub(crate) struct Stream {
+    pipe: Rc<Pipe>,
+}
+
+/// What a stream shares with the end of a [`turn`].
+struct Pipe {
     inner: RefCell<Inner>,
+    message: RefCell<Message>,
+}
+
+/// What is sent before anything else.
+#[derive(Default)]
+struct Message {
+    /// Empty when there is none.
+    bytes: Outgoing,
+    sent: usize,
+    /// Whose message it is, while the end of the turn is awaited.
+    turn: Option<Waker>,
+}
+
+impl Pipe {
+    /// Sends the message. What becomes of it is seen by whoever reads.
+    fn poll_message(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let message = &mut *self.message.borrow_mut();
+        if !message.bytes.is_empty() {
+            if let Err(error) = ready!(self.inner.borrow_mut().poll_send_all(cx, message)) {
+                tracing::debug!(%error, "a message was not sent");
+            }
+            message.bytes.release();
+        }
+        Poll::Ready(())
+    }
+
+    /// Sends what waited for the end of the turn. What the kernel does not take at once is sent on by whoever reads or writes.
+    fn end_turn(&self) {
+        let owner = self.message.borrow_mut().turn.take();
+        if self.poll_message(&mut Context::from_waker(Waker::noop())).is_pending()
+            && let Some(owner) = owner
+        {
+            owner.wake();
+        }
+    }
+
+    /// Sends on what the kernel did not take at once.
+    fn drive(&self, cx: &mut Context<'_>) {
+        let late = {
+            let message = self.message.borrow();
+            !message.bytes.is_empty() && message.turn.is_none()
+        };
+        if late {
+            let _ = self.poll_message(cx);
+        }
+    }
+}
+
+impl Inner {
+    fn poll_send_all(&mut self, cx: &mut Context<'_>, message: &mut Message) -> Poll<io::Result<()>> {
+        while let left @ [_, ..] = &message.bytes[message.sent..] {
+            let count = match self {
+                Inner::Plain(tcp) => ready!(socket::poll_send(tcp, cx, left))?,
+                Inner::Tls(tls) => ready!(Pin::new(&mut **tls).poll_write(cx, left))?,
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            message.sent += count;
+        }
+        self.poll_flush(cx)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Inner::Plain(_) => Poll::Ready(Ok(())),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+        }
+    }
 }
 
 impl From<TcpStream> for Stream {
     fn from(tcp: TcpStream) -> Self {
-        Stream { inner: RefCell::new(Inner::Plain(tcp)) }
+        Inner::Plain(tcp).into()
     }
 }
 
 impl From<TlsStream> for Stream {
     fn from(tls: TlsStream) -> Self {
-        Stream { inner: RefCell::new(Inner::Tls(Box::new(tls))) }
+        Inner::Tls(Box::new(tls)).into()
+    }
+}
+
+impl From<Inner> for Stream {
+    fn from(inner: Inner) -> Self {
+        let pipe = Pipe { inner: RefCell::new(inner), message: RefCell::default() };
+        Stream { pipe: Rc::new(pipe) }
     }
 }
 
 impl Stream {
     /// Whether the peer is reached over TLS.
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(*self.inner.borrow(), Inner::Tls(_))
+        matches!(*self.pipe.inner.borrow(), Inner::Tls(_))
     }
 
     /// What the peer proved to be, if it is of the mesh.
     pub(crate) fn identity(&self) -> Option<Identity> {
-        match &*self.inner.borrow() {
+        match &*self.pipe.inner.borrow() {
             Inner::Plain(_) => None,
             Inner::Tls(tls) => peer_identity(tls.get_ref().1).ok(),
         }
@@ -55,13 +142,15 @@ impl Stream {
 
     /// Reads what is there into `space`; 0 bytes is the end of the stream.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(space);
-        let mut inner = self.inner.borrow_mut();
-        ready!(match &mut *inner {
-            Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
-            Inner::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
-        })?;
-        Poll::Ready(Ok(buf.filled().len()))
+        self.pipe.drive(cx);
+        match &mut *self.pipe.inner.borrow_mut() {
+            Inner::Plain(tcp) => socket::poll_recv(tcp, cx, space),
+            Inner::Tls(tls) => {
+                let mut buf = ReadBuf::new(space);
+                ready!(Pin::new(&mut **tls).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+        }
     }
 
     /// Reads into `space`; 0 bytes is the end of the stream.
@@ -72,7 +161,7 @@ impl Stream {
     /// Lets the peer see, once this is dropped, that the stream broke off and did not end: by a reset, or under TLS by an end
     /// without `close_notify`, which still delivers what was written.
     pub(crate) fn break_off(&self) {
-        if let Inner::Plain(tcp) = &*self.inner.borrow() {
+        if let Inner::Plain(tcp) = &*self.pipe.inner.borrow() {
             // A socket that refuses the option is closed in the ordinary way.
             let _ = tcp.set_zero_linger();
         }
@@ -82,7 +171,7 @@ impl Stream {
     /// servers do, holds the second back until the first is acknowledged (Nagle; RFC 9293, 3.7.4), which a receiver that
     /// has nothing to say delays by 40 ms.
     pub(crate) fn acknowledge(&self) {
-        let inner = self.inner.borrow();
+        let inner = self.pipe.inner.borrow();
         let socket = match &*inner {
             Inner::Plain(tcp) => tcp,
             Inner::Tls(tls) => tls.get_ref().0,
@@ -92,24 +181,48 @@ impl Stream {
     }
 
     /// Waits until a read will not block, without a buffer. The readiness may be spurious.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pipe.drive(cx);
+        match &mut *self.pipe.inner.borrow_mut() {
+            Inner::Plain(tcp) => tcp.poll_read_ready(cx),
+            // Decrypted bytes may wait although the socket is silent: those that came together with the end of the
+            // handshake, and those that a read left behind.
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(drop),
+        }
+    }
+
+    /// As [`Stream::poll_readable`].
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    /// Takes a whole message and sends it when this [`turn`] of the loop ends. That it cannot be sent is seen by whoever reads: the
+    /// connection is broken. Waits only for a message before it whose reader is slow.
+    ///
+    /// # Errors
+    /// The connection is known to be broken.
+    pub(crate) async fn send_with_turn(&self, bytes: &mut Outgoing) -> io::Result<()> {
+        if !turn::is_served() {
+            return self.write_both(bytes, b"").await;
+        }
         poll_fn(|cx| {
-            match &mut *self.inner.borrow_mut() {
-                Inner::Plain(tcp) => tcp.poll_read_ready(cx),
-                // Decrypted bytes may wait although the socket is silent: those that came together with the end of the
-                // handshake, and those that a read left behind.
-                Inner::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(drop),
-            }
+            ready!(self.pipe.poll_message(cx));
+            let message =
+                Message { bytes: std::mem::take(bytes), sent: 0, turn: Some(cx.waker().clone()) };
+            self.pipe.message.replace(message);
+            turn::join(Rc::clone(&self.pipe));
+            Poll::Ready(Ok(()))
         })
         .await
     }
 
     /// Writes a part of `slices`.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut inner = self.inner.borrow_mut();
+        ready!(self.pipe.poll_message(cx));
+        let mut inner = self.pipe.inner.borrow_mut();
         match (&mut *inner, slices) {
             // Most messages are one piece, and `send` costs less than `writev`.
-            (Inner::Plain(tcp), [slice]) => Pin::new(tcp).poll_write(cx, slice),
+            (Inner::Plain(tcp), [slice]) => socket::poll_send(tcp, cx, slice),
             (Inner::Plain(tcp), slices) => Pin::new(tcp).poll_write_vectored(cx, slices),
             (Inner::Tls(tls), slices) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
         }
@@ -143,26 +256,28 @@ impl Stream {
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self.inner.borrow_mut() {
-            Inner::Plain(_) => Poll::Ready(Ok(())),
-            Inner::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+        ready!(self.pipe.poll_message(cx));
+        self.pipe.inner.borrow_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.pipe.poll_message(cx));
+        match &mut *self.pipe.inner.borrow_mut() {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Inner::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
     }
 
     /// Says that nothing more will be written (FIN, with `close_notify` before it under TLS).
     pub(crate) async fn shutdown(&self) -> io::Result<()> {
-        poll_fn(|cx| match &mut *self.inner.borrow_mut() {
-            Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Inner::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
-        })
-        .await
+        poll_fn(|cx| self.poll_shutdown(cx)).await
     }
 }
 
 // The h2 crate wants an owned stream with tokio's traits.
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut().inner.get_mut() {
+        match &mut *self.pipe.inner.borrow_mut() {
             Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Inner::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
         }
@@ -171,10 +286,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut().inner.get_mut() {
-            Inner::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
-            Inner::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, data),
-        }
+        Stream::poll_write(&self, cx, &[IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
@@ -182,7 +294,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Stream::poll_write(self.get_mut(), cx, slices)
+        Stream::poll_write(&self, cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -190,13 +302,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Stream::poll_flush(self.get_mut(), cx)
+        Stream::poll_flush(&self, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut().inner.get_mut() {
-            Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Inner::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
-        }
+        Stream::poll_shutdown(&self, cx)
     }
 }

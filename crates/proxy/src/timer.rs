@@ -146,8 +146,9 @@ impl Future for Deadline<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.key {
             None if self.at == Tick::NEVER => return Poll::Pending,
+            // As of the last reading: if it is over by now, the sweep will see that.
             None => {
-                if self.timer.now() >= self.at {
+                if self.timer.recent() >= self.at {
                     return Poll::Ready(());
                 }
                 self.key = Some(self.timer.register(self.at, cx.waker()));

@@ -343,7 +343,7 @@ impl Admitted {
     /// The upstream itself began to answer.
     pub(crate) fn answered(&mut self) {
         if let Some(place) = &mut self.place {
-            self.upstream.bulkhead.borrow_mut().answered(place, self.timer.now());
+            self.upstream.bulkhead.borrow_mut().answered(place, self.timer.recent());
         }
     }
 }
@@ -351,7 +351,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            let next = self.upstream.bulkhead.borrow_mut().leave(place, self.timer.now());
+            let next = self.upstream.bulkhead.borrow_mut().leave(place, self.timer.recent());
             if let Some(key) = next {
                 self.upstream.wake(key);
             }

@@ -1,7 +1,7 @@
 //! One worker thread: its plan, its upstreams, its counters, its clock. Nothing in it is shared with another thread but
 //! what [`Shared`] holds, which is set once or replaced whole.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -104,6 +104,8 @@ pub(crate) struct Worker {
     endpoints: RefCell<Option<Arc<wire::Endpoints>>>,
     lookups: RefCell<Vec<AbortHandle>>,
     phase: watch::Sender<Phase>,
+    /// The same, for who only looks.
+    phase_now: Cell<Phase>,
     /// Who is connected.
     pub(crate) crowd: Crowd,
     pub(crate) refusals: RefCell<Spacing>,
@@ -186,6 +188,7 @@ impl Worker {
             endpoints: RefCell::new(None),
             lookups: RefCell::new(Vec::new()),
             phase: watch::Sender::new(Phase::Serving),
+            phase_now: Cell::new(Phase::Serving),
             crowd: Crowd::default(),
             refusals: RefCell::default(),
             informed: watch::Sender::new(false),
@@ -222,7 +225,7 @@ impl Worker {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        self.phase_now.get()
     }
 
     pub(crate) fn watch_phase(&self) -> watch::Receiver<Phase> {
@@ -250,11 +253,11 @@ impl Worker {
                 let _ = reply.send(stats);
             }
             Command::Phase(phase) => {
-                self.phase.send_if_modified(|now| {
-                    let later = phase > *now;
-                    *now = phase.max(*now);
-                    later
-                });
+                if phase > self.phase() {
+                    self.phase_now.set(phase);
+                    self.phase.send_replace(phase);
+                    self.crowd.stir();
+                }
             }
         }
     }
@@ -393,6 +396,7 @@ impl Worker {
             for upstream in self.upstreams.borrow().values() {
                 upstream.tidy(self.timer.now());
             }
+            self.crowd.expire(self.timer.recent());
             if second.is_multiple_of(BUFFERS_TIDIED_SECONDS) {
                 buffer::tidy();
             }

@@ -158,6 +158,8 @@ pub(crate) struct Http1Writer<'a> {
     stream: &'a Stream,
     out: &'a mut Outgoing,
     framing: BodyFraming,
+    /// A part of the message was sent.
+    begun: bool,
     ended: bool,
     failed: bool,
 }
@@ -165,7 +167,7 @@ pub(crate) struct Http1Writer<'a> {
 impl<'a> Http1Writer<'a> {
     /// `out` already holds the head. Its memory is given back at the end of the message.
     pub(crate) fn new(stream: &'a Stream, out: &'a mut Outgoing, framing: BodyFraming) -> Self {
-        Http1Writer { stream, out, framing, ended: false, failed: false }
+        Http1Writer { stream, out, framing, begun: false, ended: false, failed: false }
     }
 
     pub(crate) async fn data(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
@@ -200,6 +202,7 @@ impl<'a> Http1Writer<'a> {
 
     /// Sends what is held, and these bytes after it.
     async fn send(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
+        self.begun = true;
         let sent = self.stream.write_both(self.out, bytes).await;
         self.out.clear();
         self.failed |= sent.is_err();
@@ -229,7 +232,13 @@ impl<'a> Http1Writer<'a> {
             BodyFraming::Chunked => write_last_chunk(trailers, self.out),
             _ => {}
         }
-        self.flush().await?;
+        if self.begun {
+            self.flush().await?;
+        } else {
+            let sent = self.stream.send_with_turn(self.out).await;
+            self.failed |= sent.is_err();
+            sent.map_err(|_| BodyError::Gone)?;
+        }
         self.out.release();
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! HTTP/1.1 from a client: one exchange after the other, pipelined requests in order, nothing guessed.
 
 use std::cell::Cell;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use weft_model::code::Code;
@@ -67,9 +69,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream, 
 impl Server<'_> {
     /// Runs exchanges until the connection ends or becomes a tunnel.
     async fn exchanges(&mut self) -> Option<(Stream, Vec<u8>)> {
-        let mut phase = self.worker.watch_phase();
         loop {
-            let came = match self.next_request(&mut phase).await {
+            let came = match self.next_request().await {
                 Came::Request(parsed) => parsed,
                 Came::Nothing => return None,
                 Came::Refused(ended) => {
@@ -79,9 +80,9 @@ impl Server<'_> {
                 }
             };
             // Boxed, so that a connection without an exchange does not hold the room for one.
-            match Box::pin(self.exchange(came)).await {
+            match boxed(|| self.exchange(came)).await {
                 Fate::Keep => {}
-                Fate::Pause(pause) => self.pause(pause, &mut phase).await,
+                Fate::Pause(pause) => self.pause(pause).await,
                 Fate::Close => {
                     linger(self.worker, &self.stream).await;
                     return None;
@@ -91,9 +92,9 @@ impl Server<'_> {
         }
     }
 
-    async fn next_request(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> Came {
+    async fn next_request(&mut self) -> Came {
         if self.buf.is_empty() {
-            if !self.idle(phase).await {
+            if !self.idle().await {
                 return Came::Nothing;
             }
             self.head = LentHead::new();
@@ -107,10 +108,11 @@ impl Server<'_> {
     }
 
     /// Lets a client wait that was told to come later, unless we leave.
-    async fn pause(&mut self, pause: Duration, phase: &mut tokio::sync::watch::Receiver<Phase>) {
-        if pause.is_zero() || *phase.borrow() >= Phase::Draining {
+    async fn pause(&mut self, pause: Duration) {
+        if pause.is_zero() || self.worker.phase() >= Phase::Draining {
             return;
         }
+        let mut phase = self.worker.watch_phase();
         self.head.release();
         let timer = &self.worker.timer;
         tokio::select! {
@@ -120,24 +122,32 @@ impl Server<'_> {
     }
 
     /// Waits for the first byte of a request without holding a buffer; false when the connection should end instead.
-    async fn idle(&mut self, phase: &mut tokio::sync::watch::Receiver<Phase>) -> bool {
+    async fn idle(&mut self) -> bool {
         self.buf.release();
         self.out.release();
         self.head.release();
-        let timer = &self.worker.timer;
-        let mut until = timer.recent() + self.worker.limits().idle_timeout;
-        loop {
+        let (worker, stream) = (self.worker, &self.stream);
+        let since = worker.timer.recent();
+        let mut idle = worker.crowd.idle(since, since + worker.limits().idle_timeout);
+        let came = poll_fn(|cx| {
+            if let Poll::Ready(readable) = stream.poll_readable(cx) {
+                return Poll::Ready(Some(readable.is_ok()));
+            }
+            if worker.phase() >= Phase::Draining {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut idle).poll(cx).map(|()| Some(false))
+        })
+        .await;
+        match came {
+            Some(came) => came,
             // A request may be on its way already, and a client that sees its connection close cannot know whether it was
             // heard: one more is awaited, whose answer says `connection: close`.
-            if *phase.borrow_and_update() >= Phase::Draining {
-                until = until.min(timer.now() + FAREWELL);
-            }
-            tokio::select! {
-                biased;
-                readable = self.stream.readable() => return readable.is_ok(),
-                changed = phase.changed() => if changed.is_err() { return false },
-                () = timer.at(until) => return false,
-                () = self.worker.crowd.until_shed() => return false,
+            None => {
+                drop(idle);
+                let until = worker.timer.now() + FAREWELL;
+                let last = worker.timer.limit(until, poll_fn(|cx| stream.poll_readable(cx))).await;
+                last.is_some_and(|readable| readable.is_ok())
             }
         }
     }
@@ -209,6 +219,12 @@ impl Server<'_> {
         let mut record = Record::begin(self.worker.timer.now());
         answer_with(&mut Responder::Http1(responder), &head, text, &mut record).await;
     }
+}
+
+/// Makes a future where it will live. `Box::pin` makes it elsewhere and moves the room for all that it may come to hold.
+fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    let room = Box::new_uninit();
+    Box::into_pin(Box::write(room, make()))
 }
 
 /// Ends a connection so that the client can read the last answer.

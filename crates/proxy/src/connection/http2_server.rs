@@ -71,7 +71,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             () = poll_fn(|_| if tripped.get() { Poll::Ready(()) } else { Poll::Pending }) => {
                 return calm_down(worker, conn, connection).await;
             }
-            () = worker.crowd.until_shed(), if !leaving && open.get() == 0 => {
+            () = worker.crowd.idle(worker.timer.recent(), Tick::NEVER), if !leaving && open.get() == 0 => {
                 leaving = true;
                 connection.graceful_shutdown();
                 continue;

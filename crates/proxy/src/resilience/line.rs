@@ -16,6 +16,13 @@ pub(crate) struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// A small number that nobody else has who waits.
+    pub(crate) fn place(self) -> usize {
+        self.index as usize
+    }
+}
+
 /// Those that wait, and those that were given what they waited for and have not noticed yet.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -109,6 +116,21 @@ impl Line {
         None
     }
 
+    /// Takes the first out of the line if its deadline has passed; it keeps its key.
+    pub(crate) fn expire(&mut self, now: Tick) -> Option<Key> {
+        let index = self.head;
+        let node = self.nodes.get_mut(index as usize).filter(|node| node.deadline <= now)?;
+        node.state = Waiting::TooLate;
+        let key = Key { index, generation: node.generation };
+        self.unlink(index);
+        Some(key)
+    }
+
+    /// Whether one still stands in line.
+    pub(crate) fn holds(&self, key: Key) -> bool {
+        self.nodes[key.index as usize].state == Waiting::InLine
+    }
+
     /// Ends the wait of one that was given what it waits for: since when it waited, and its deadline. `None` if it still waits.
     pub(crate) fn claim(&mut self, key: Key) -> Option<(Tick, Tick)> {
         let Node { state, since, deadline, .. } = self.nodes[key.index as usize];
@@ -167,5 +189,19 @@ mod tests {
         assert_eq!(line.claim(second), Some((Tick::from_ms(20), Tick::from_ms(120))));
         assert!(line.cancel(third));
         assert_eq!(line.len(), 0);
+    }
+
+    #[test]
+    fn whose_time_is_over_leaves_the_line_from_its_front() {
+        let mut line = Line::default();
+        assert_eq!(line.expire(Tick::NEVER), None);
+        let [first, second, third] =
+            [10, 20, 30].map(|ms| line.push(Tick::from_ms(ms), Tick::from_ms(ms + 100)));
+        assert_eq!(line.expire(Tick::from_ms(109)), None);
+        let over = [(); 3].map(|()| line.expire(Tick::from_ms(120)));
+        assert_eq!(over, [Some(first), Some(second), None]);
+        assert_eq!([first, second, third].map(|key| line.holds(key)), [false, false, true]);
+        assert!(!line.cancel(first) && !line.cancel(second));
+        assert_eq!((line.len(), line.give(Tick::ZERO)), (1, Some(third)));
     }
 }

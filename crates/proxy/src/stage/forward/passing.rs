@@ -136,7 +136,8 @@ async fn rest_of<F: Future<Output = UploadEnd>>(
     let mut deadline = timer.at(job.limits.whole.at());
     let any = || moved.map(|one_way| one_way.replace(false)).contains(&true);
     let mut idle = pin!(timer.until_silent(job.worker.limits().stream_idle, any));
-    poll_fn(|cx| {
+    let mut waited = false;
+    let rest = poll_fn(|cx| {
         if let Poll::Ready(result) = download.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(|broken| match broken {
                 Broken::Reading(BodyError::Malformed) => Code::UpstreamProtocol.into(),
@@ -152,9 +153,14 @@ async fn rest_of<F: Future<Output = UploadEnd>>(
         if Pin::new(&mut deadline).poll(cx).is_ready() {
             return Poll::Ready(Err(job.too_late()));
         }
+        waited = true;
         idle.as_mut().poll(cx).map(|()| Err(Code::StreamIdle.into()))
-    })
-    .await
+    });
+    let ended = rest.await;
+    if waited {
+        timer.now();
+    }
+    ended
 }
 
 /// How sending the request ended, where that ends the exchange or changes it.
