@@ -122,6 +122,7 @@ fn inside(shell: &Shell, options: &Options) -> anyhow::Result<()> {
         shell.warn("the congestion control could not be set to reno");
     }
     let place = place(shell, options)?;
+    shell.say(&format!("weft is {}", place.weft.display()));
     let results = scenario::run(shell, &place, options)?;
     shell.say("");
     shell.say(&report::tables(&results));

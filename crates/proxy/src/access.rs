@@ -8,7 +8,7 @@ use weft_stdx::clock::Tick;
 
 use crate::connection::{Conn, Entry};
 use crate::exchange::Request;
-use crate::head::{Known, Method};
+use crate::head::Known;
 use crate::metrics::{Meter, NameId, Series, Side};
 use crate::stage::authorize;
 use crate::stage::route::{Decision, To};
@@ -88,7 +88,7 @@ impl Record {
             source,
             destination,
             route: self.name.unwrap_or(compiled.unmatched),
-            method: method_label(request.head.method()),
+            method: request.head.method(),
             status: self.status,
             grpc: self.grpc.or_else(|| request.grpc.then_some(2)),
         };
@@ -102,7 +102,7 @@ impl Record {
                 }
             }
             Entry::Inbound => {
-                add(series(Side::Server, names.intern(authorize::caller(request.conn)), compiled.me));
+                add(series(Side::Server, authorize::caller_id(request.conn, names), compiled.me));
             }
             Entry::Outbound(_) | Entry::Forward => {
                 let destination = self.destination.unwrap_or(compiled.outside);
@@ -164,7 +164,7 @@ impl Record {
             name: self.name.map_or_else(String::new, |id| worker.names().get(id).to_string()),
             source,
             destination,
-            method: method_label(request.head.method()),
+            method: request.head.method().label(),
             status: self.status,
             grpc: self.grpc,
             code: self.code.map(Code::as_str),
@@ -209,14 +209,6 @@ impl Line<'_> {
             response_bytes = record.response_bytes,
             attempts = record.attempts,
         );
-    }
-}
-
-/// Methods that nobody defined are one label, so that they cannot be made up without end.
-fn method_label(method: Method) -> &'static str {
-    match method {
-        Method::Other => "_OTHER",
-        known => known.as_str(),
     }
 }
 

@@ -9,12 +9,14 @@ pub(crate) mod http2_io;
 pub(crate) mod http2_server;
 pub(crate) mod tcp;
 
+use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use weft_trust::identity::Identity;
 
 use crate::connection::http1::HeadLimits;
+use crate::metrics::NameId;
 
 /// Where a connection came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub(crate) struct Conn {
     /// Proven by the peer's certificate.
     pub(crate) identity: Option<Identity>,
     pub(crate) tls: bool,
+    /// Who that is in metrics, once it was asked.
+    pub(crate) caller: OnceCell<NameId>,
     /// The peer as `forwarded` tells of it to the next hop (RFC 7239, 4), and as `x-forwarded-for` does.
     pub(crate) forwarded: ForwardedPeer,
 }
@@ -72,7 +76,7 @@ impl Conn {
             Entry::Edge => ForwardedPeer::of(peer.ip(), tls),
             _ => ForwardedPeer::default(),
         };
-        Conn { entry, peer, identity, tls, forwarded }
+        Conn { entry, peer, identity, tls, caller: OnceCell::new(), forwarded }
     }
 }
 

@@ -32,7 +32,11 @@ pub(crate) struct Guest<'c> {
 
 impl Guest<'_> {
     /// Does the connection's work until it is done, or `over` says, when the crowd is [stirred](Crowd::stir), that it is.
-    pub(crate) async fn until<F: Future<Output = ()>>(mut self, mut work: Pin<&mut F>, over: impl Fn() -> bool) {
+    pub(crate) async fn until<F: Future<Output = ()>>(
+        mut self,
+        mut work: Pin<&mut F>,
+        over: impl Fn() -> bool,
+    ) {
         poll_fn(|cx| {
             if self.task.is_none() {
                 self.task = Some(self.crowd.tasks.borrow_mut().insert(cx.waker().clone()));

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use weft_model::wire::{Family, Kind, Report, Sample};
 
+use crate::head::Method;
+
 /// An interned name.
 pub(crate) type NameId = u32;
 
@@ -75,7 +77,7 @@ pub(crate) struct Series {
     pub(crate) source: NameId,
     pub(crate) destination: NameId,
     pub(crate) route: NameId,
-    pub(crate) method: &'static str,
+    pub(crate) method: Method,
     pub(crate) status: u16,
     /// gRPC status, where the exchange was gRPC.
     pub(crate) grpc: Option<u8>,
@@ -336,7 +338,7 @@ impl Families {
         let mut labels = vec![
             ("weft_source", &*source),
             ("weft_destination", &*destination),
-            ("http_request_method", series.method),
+            ("http_request_method", series.method.label()),
             ("http_route", &*route),
             ("http_response_status_code", &*status),
         ];
@@ -558,7 +560,7 @@ mod tests {
             source: names.intern("orders"),
             destination: names.intern("pricing"),
             route: names.intern("Pricing/GetPrice"),
-            method: "POST",
+            method: Method::Post,
             status: 200,
             grpc: Some(0),
         };

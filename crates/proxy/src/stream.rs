@@ -207,8 +207,7 @@ impl Stream {
         }
         poll_fn(|cx| {
             ready!(self.pipe.poll_message(cx));
-            let message =
-                Message { bytes: std::mem::take(bytes), sent: 0, turn: Some(cx.waker().clone()) };
+            let message = Message { bytes: std::mem::take(bytes), sent: 0, turn: Some(cx.waker().clone()) };
             self.pipe.message.replace(message);
             turn::join(Rc::clone(&self.pipe));
             Poll::Ready(Ok(()))
@@ -307,5 +306,118 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Stream::poll_shutdown(&self, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::*;
+
+    /// Runs where messages are sent at the end of a turn.
+    fn in_turns(work: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            spawn_local(turn::run());
+            yield_now().await;
+            work.await;
+        });
+    }
+
+    /// A stream whose kernel buffer is small, and its peer.
+    async fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let near = near.unwrap();
+        socket2::SockRef::from(&near).set_send_buffer_size(4096).unwrap();
+        (Stream::from(near), far.unwrap().0)
+    }
+
+    fn message(text: &[u8]) -> Outgoing {
+        let mut out = Outgoing::default();
+        out.begin();
+        out.extend_from_slice(text);
+        out
+    }
+
+    #[test]
+    fn messages_of_a_turn_leave_together_when_it_ends() {
+        in_turns(async {
+            let [(one, mut far_one), (two, mut far_two)] = [pair().await, pair().await];
+            one.send_with_turn(&mut message(b"one")).await.unwrap();
+            two.send_with_turn(&mut message(b"two")).await.unwrap();
+            let unsent = |far: &TcpStream| {
+                let mut cx = Context::from_waker(Waker::noop());
+                far.poll_peek(&mut cx, &mut ReadBuf::new(&mut [0; 8])).is_pending()
+            };
+            assert!(unsent(&far_one) && unsent(&far_two));
+            let mut bytes = [0; 3];
+            far_two.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"two");
+            far_one.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"one");
+        });
+    }
+
+    #[test]
+    fn what_is_written_otherwise_comes_behind_the_message() {
+        in_turns(async {
+            let (near, mut far) = pair().await;
+            near.send_with_turn(&mut message(b"head ")).await.unwrap();
+            near.write_both(b"body ", b"end ").await.unwrap();
+            near.send_with_turn(&mut message(b"next ")).await.unwrap();
+            near.send_with_turn(&mut message(b"last")).await.unwrap();
+            near.shutdown().await.unwrap();
+            let mut text = String::new();
+            far.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "head body end next last");
+        });
+    }
+
+    #[test]
+    fn who_drops_a_stream_has_its_message_sent_before_it_closes() {
+        in_turns(async {
+            let (near, mut far) = pair().await;
+            near.send_with_turn(&mut message(b"bye")).await.unwrap();
+            drop(near);
+            let mut text = String::new();
+            far.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "bye");
+        });
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_at_once_is_sent_on_by_who_reads() {
+        in_turns(async {
+            let (near, mut far) = pair().await;
+            socket2::SockRef::from(&far).set_recv_buffer_size(4096).unwrap();
+            let large: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+            near.send_with_turn(&mut message(&large)).await.unwrap();
+            let reads = spawn_local(async move {
+                let mut answer = [0; 8];
+                let count = near.read(&mut answer).await.unwrap();
+                (near, answer[..count].to_vec())
+            });
+            let mut seen = vec![0; large.len()];
+            far.read_exact(&mut seen).await.unwrap();
+            assert!(seen == large);
+            far.write_all(b"thanks").await.unwrap();
+            assert_eq!(reads.await.unwrap().1, b"thanks");
+        });
+    }
+
+    #[test]
+    fn where_nobody_sends_at_the_end_of_a_turn_a_message_goes_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (near, mut far) = pair().await;
+            near.send_with_turn(&mut message(b"now")).await.unwrap();
+            let mut bytes = [0; 3];
+            far.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"now");
+        });
     }
 }

@@ -93,23 +93,30 @@ fn share(weft: &Measured, peer: &Measured) -> f64 {
 }
 
 fn idle(outcome: &Outcome) -> String {
-    let mut text = "| | KiB each |\n|---|---|\n".to_owned();
+    let mut text = "| | KiB each | goal |\n|---|---|---|\n".to_owned();
     for measured in &outcome.measured {
         if let Figures::Idle(kib) = measured.result {
-            let _ = writeln!(text, "| {} | {kib:.1} |", measured.peer.name());
+            let of_weft = if outcome.scenario.tls { "16" } else { "4" };
+            let goal = if measured.peer == Peer::Weft { of_weft } else { "" };
+            let _ = writeln!(text, "| {} | {kib:.1} | {goal} |", measured.peer.name());
         }
     }
     text
 }
 
 fn starts(outcome: &Outcome) -> String {
-    let mut text = "| | ms, median | slowest | MiB then |\n|---|---|---|---|\n".to_owned();
+    let mut text =
+        "| | ms, median | slowest | goal | MiB then | goal |\n|---|---|---|---|---|---|\n".to_owned();
     for measured in &outcome.measured {
         if let Figures::Starts(times) = &measured.result {
             let slowest = times.iter().copied().fold(0.0, f64::max);
             let (name, kib) = (measured.peer.name(), measured.rest_kib);
-            let _ =
-                writeln!(text, "| {name} | {:.1} | {slowest:.1} | {} |", median(times.clone()), kib / 1024);
+            let _ = writeln!(
+                text,
+                "| {name} | {:.1} | {slowest:.1} | 50 | {} | 12 |",
+                median(times.clone()),
+                kib / 1024
+            );
         }
     }
     text

@@ -225,8 +225,8 @@ fn round(
     Ok(Round { cpu, seen, loaded_kib: running.resident_kib()? })
 }
 
-/// What one idle connection adds to resident memory. A crowd comes and goes first, so that what is kept of any crowd (tables,
-/// the allocator's own) is not counted as held by this one.
+/// What one idle connection adds to resident memory, each after one request: its share of what the process takes for the crowd
+/// as a whole (tables, the allocator's own) is part of it.
 fn idle(place: &Place, scenario: &Scenario, running: &Running) -> anyhow::Result<f64> {
     let count = IDLE_CONNECTIONS.to_string();
     let (address, ca) =

@@ -1,7 +1,8 @@
 //! Weft as it is run: a control plane, and a gateway or two sidecars that enrol with it, from a real manifest.
 //!
-//! The gateway has 50 routes and all of its stages on: allow check, metrics, request id, trace context, deadline, balancing,
-//! breaker, retry budget. The control plane runs on the core of the load and is not counted.
+//! The gateway has 50 routes and all of its stages on: metrics, request id, trace context, deadline, balancing, breaker, retry
+//! budget. Who may call whom is decided by the callee's sidecar, so the allow check is on in the pair. The control plane runs on the core
+//! of the load and is not counted.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};

@@ -1,7 +1,7 @@
 //! Request methods as a small number: routes and retries compare them on every request.
 
 /// A request method (RFC 9110, 9; `PATCH` RFC 5789; `QUERY` RFC 10008).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Method {
     /// GET
     #[default]
@@ -60,6 +60,14 @@ impl Method {
             Method::Patch => "PATCH",
             Method::Query => "QUERY",
             Method::Other => "",
+        }
+    }
+
+    /// The method in metrics and spans. Methods that nobody defined are one, so that they cannot be made up without end.
+    pub fn label(self) -> &'static str {
+        match self {
+            Method::Other => "_OTHER",
+            known => known.as_str(),
         }
     }
 

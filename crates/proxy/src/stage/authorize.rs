@@ -4,6 +4,7 @@ use weft_model::code::Code;
 
 use crate::connection::{Conn, Entry};
 use crate::head::Head;
+use crate::metrics::{NameId, Names};
 use crate::rescue::Ended;
 use crate::worker::Active;
 
@@ -17,6 +18,11 @@ pub(crate) fn caller(conn: &Conn) -> &str {
         Some(identity) => identity.id.service(),
         None => "outside",
     }
+}
+
+/// Its number, found out once for a connection.
+pub(crate) fn caller_id(conn: &Conn, names: &Names) -> NameId {
+    *conn.caller.get_or_init(|| names.intern(caller(conn)))
 }
 
 /// Refuses what the allow graph does not hold. Only inbound exchanges are decided here: what leaves a service is decided

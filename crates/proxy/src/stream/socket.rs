@@ -15,13 +15,15 @@ pub(super) fn poll_recv(tcp: &TcpStream, cx: &mut Context<'_>, space: &mut [u8])
     let room = space.len();
     loop {
         ready!(tcp.poll_read_ready(cx))?;
-        let received = tcp.try_io(Interest::READABLE, || Ok(rustix::net::recv(tcp, &mut *space, RecvFlags::empty())?.0));
+        let received =
+            tcp.try_io(Interest::READABLE, || Ok(rustix::net::recv(tcp, &mut *space, RecvFlags::empty())?.0));
         match received {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(count) => {
                 if 0 < count && count < room {
                     // That was all, and the kernel tells of what comes next: nobody needs to ask only to hear so.
-                    let _: io::Result<()> = tcp.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+                    let _: io::Result<()> =
+                        tcp.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
                 }
                 return Poll::Ready(Ok(count));
             }

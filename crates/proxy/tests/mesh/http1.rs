@@ -215,6 +215,31 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn who_asks_for_much_before_reading_gets_all_of_it_in_order() {
+    /// More than the buffers of the kernel take: the last answers wait at the edge.
+    const ASKED: usize = 1500;
+    const BODY_BYTES: usize = 8 * 1024;
+    let port = answering(|request| {
+        let mut body = request.path().as_bytes().to_vec();
+        body.resize(BODY_BYTES, b' ');
+        ok(&[], &body)
+    })
+    .await;
+    let mesh = in_front_of(port).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut client = Wire::new(socket.connect(mesh.edge_address()).await.unwrap());
+    let all: String = (0..ASKED).map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+    client.write(all).await;
+    for number in 0..ASKED {
+        let answer = client.answer().await;
+        assert_eq!((answer.status(), answer.body.len()), (200, BODY_BYTES));
+        assert_eq!(answer.text().trim_end(), format!("/{number}"));
+    }
+    assert_eq!(client.get("/after").await.text().trim_end(), "/after");
+}
+
+#[tokio::test]
 async fn large_bodies_arrive_unchanged_up_and_down() {
     let port = answering(|request| ok(&[("x-sum", &checksum(&request.body))], &request.body)).await;
     let mesh = mesh(PAIR).on("api", port).on("back", port).start().await;

@@ -217,7 +217,7 @@ impl One<'_, '_, '_, '_> {
         let mut answer = loop {
             let first = {
                 let (answer, gone) = (pin!(reply.head(&mut head)), pin!(self.responder.gone()));
-                let first = first_of(&mut upload, answer, gone);
+                let first = first_of(&mut upload, &progress, answer, gone);
                 in_time(self.job, &self.limits, &progress, announced, first).await
             };
             self.attempts.progress.spent.set(progress.spent.get());
@@ -350,14 +350,20 @@ enum First<'a> {
 /// Until the head of the answer comes, or the client goes.
 fn first_of<'a, F: Future<Output = UploadEnd>>(
     upload: &mut Upload<'_, F>,
+    progress: &Progress,
     mut head: Pin<&mut impl Future<Output = Result<Answer<'a>, NoAnswer>>>,
     mut gone: Pin<&mut impl Future<Output = ()>>,
 ) -> impl Future<Output = First<'a>> + Unpin {
     poll_fn(move |cx| {
+        // All of it was sent, and whoever is woken is so by the answer.
+        let sent = progress.complete.get();
+        if sent && let Poll::Ready(answer) = head.as_mut().poll(cx) {
+            return Poll::Ready(First::Head(answer));
+        }
         if let Poll::Ready(end) = upload.poll(cx) {
             return Poll::Ready(First::Upload(end));
         }
-        if let Poll::Ready(answer) = head.as_mut().poll(cx) {
+        if !sent && let Poll::Ready(answer) = head.as_mut().poll(cx) {
             return Poll::Ready(First::Head(answer));
         }
         gone.as_mut().poll(cx).map(|()| First::Upload(UploadEnd::Gone))
