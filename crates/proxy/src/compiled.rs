@@ -196,7 +196,7 @@ impl CompiledGateway {
         let mut methods: Vec<&'p str> = Vec::new();
         self.trie.visit(head.path(), &mut |number| {
             let route = &plan.routes[number as usize];
-            if !route_order::host_matches(route.host.as_deref(), head.host()) || !fields_match(route, head) {
+            if !host_matches(route, head) || !fields_match(route, head) {
                 return false;
             }
             match &route.method {
@@ -221,8 +221,7 @@ impl CompiledGateway {
         let mut found = None;
         self.trie.visit(head.path(), &mut |number| {
             let route = &plan.routes[number as usize];
-            let fits = route_order::host_matches(route.host.as_deref(), head.host())
-                && method_covers(route.method.as_deref(), method);
+            let fits = host_matches(route, head) && method_covers(route.method.as_deref(), method);
             if fits {
                 found = Some(number as usize);
             }
@@ -240,6 +239,11 @@ pub(crate) enum Found<'p> {
     OtherMethods(Vec<&'p str>),
     /// Nothing.
     Nothing,
+}
+
+/// Most routes are for every host.
+fn host_matches(route: &RoutePlan, head: &Head) -> bool {
+    route.host.is_none() || route_order::host_matches(route.host.as_deref(), head.host())
 }
 
 fn fields_match(route: &RoutePlan, head: &Head) -> bool {

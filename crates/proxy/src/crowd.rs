@@ -31,7 +31,8 @@ pub(crate) struct Guest<'c> {
 }
 
 impl Guest<'_> {
-    /// Does the connection's work until it is done, or `over` says, when the crowd is [stirred](Crowd::stir), that it is.
+    /// Does the connection's work until it is done, or `over` says, when the crowd is [stirred](Crowd::stir), that it is. The work comes
+    /// first: it may want to end in a way of its own.
     pub(crate) async fn until<F: Future<Output = ()>>(
         mut self,
         mut work: Pin<&mut F>,
@@ -41,7 +42,8 @@ impl Guest<'_> {
             if self.task.is_none() {
                 self.task = Some(self.crowd.tasks.borrow_mut().insert(cx.waker().clone()));
             }
-            if over() { Poll::Ready(()) } else { work.as_mut().poll(cx) }
+            let done = work.as_mut().poll(cx);
+            if over() { Poll::Ready(()) } else { done }
         })
         .await;
     }

@@ -367,7 +367,8 @@ impl Thread {
         let worker = Worker::new(Arc::clone(&self.shared), self.open, self.exchanges);
         let timer = Rc::clone(&worker.timer);
         tokio::task::spawn_local(async move { timer.run().await });
-        tokio::task::spawn_local(turn::run());
+        // All messages of a turn leave in it, however many they are.
+        tokio::task::spawn_local(tokio::task::unconstrained(turn::run()));
         let tidying = Rc::clone(&worker);
         tokio::task::spawn_local(async move { tidying.tidy().await });
         if let Some(health) = self.health.take() {

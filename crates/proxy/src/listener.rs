@@ -159,13 +159,14 @@ async fn shake(
 
 /// Without TLS the first bytes say which HTTP it is.
 async fn plain(worker: &Rc<Worker>, conn: &Rc<Conn>, socket: TcpStream) {
-    let until = worker.timer.now() + worker.limits().handshake_timeout;
+    let since = worker.timer.now();
+    let until = since + worker.limits().handshake_timeout;
     let mut phase = worker.watch_phase();
     let spoken = {
         let speaks = pin!(speaks_http2(worker, &socket));
         tokio::select! {
             spoken = worker.timer.limit(until, speaks) => spoken,
-            () = worker.crowd.idle(worker.timer.recent(), Tick::NEVER) => None,
+            () = worker.crowd.idle(since, since + worker.limits().idle_timeout) => None,
             // Browsers connect ahead of their requests: who leaves waits a moment for those, and not to the limit.
             () = async {
                 let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;

@@ -47,22 +47,28 @@ struct Message {
     sent: usize,
     /// Whose message it is, while the end of the turn is awaited.
     turn: Option<Waker>,
+    /// One could not be sent: nothing may follow it.
+    broken: bool,
+}
+
+impl Message {
+    fn whole(&self) -> io::Result<()> {
+        if self.broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
 }
 
 impl Pipe {
-    /// Sends the message. What becomes of it is seen by whoever reads.
-    fn poll_message(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Sends the message.
+    fn poll_message(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let message = &mut *self.message.borrow_mut();
         if !message.bytes.is_empty() {
-            if let Err(error) = ready!(self.inner.borrow_mut().poll_send_all(cx, message)) {
-                tracing::debug!(%error, "a message was not sent");
-            }
+            message.broken = ready!(self.inner.borrow_mut().poll_send_all(cx, message)).is_err();
             message.bytes.release();
         }
-        Poll::Ready(())
+        Poll::Ready(message.whole())
     }
 
-    /// Sends what waited for the end of the turn. What the kernel does not take at once is sent on by whoever reads or writes.
+    /// Sends what waited for the end of the turn. What the kernel does not take at once is late: its owner sends it on.
     fn end_turn(&self) {
         let owner = self.message.borrow_mut().turn.take();
         if self.poll_message(&mut Context::from_waker(Waker::noop())).is_pending()
@@ -72,15 +78,13 @@ impl Pipe {
         }
     }
 
-    /// Sends on what the kernel did not take at once.
-    fn drive(&self, cx: &mut Context<'_>) {
+    /// Sends on what is late; whether some of it still is.
+    fn is_late(&self, cx: &mut Context<'_>) -> bool {
         let late = {
             let message = self.message.borrow();
             !message.bytes.is_empty() && message.turn.is_none()
         };
-        if late {
-            let _ = self.poll_message(cx);
-        }
+        late && self.poll_message(cx).is_pending()
     }
 }
 
@@ -142,7 +146,7 @@ impl Stream {
 
     /// Reads what is there into `space`; 0 bytes is the end of the stream.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.pipe.drive(cx);
+        self.pipe.is_late(cx);
         match &mut *self.pipe.inner.borrow_mut() {
             Inner::Plain(tcp) => socket::poll_recv(tcp, cx, space),
             Inner::Tls(tls) => {
@@ -182,7 +186,6 @@ impl Stream {
 
     /// Waits until a read will not block, without a buffer. The readiness may be spurious.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.pipe.drive(cx);
         match &mut *self.pipe.inner.borrow_mut() {
             Inner::Plain(tcp) => tcp.poll_read_ready(cx),
             // Decrypted bytes may wait although the socket is silent: those that came together with the end of the
@@ -196,18 +199,19 @@ impl Stream {
         poll_fn(|cx| self.poll_readable(cx)).await
     }
 
-    /// Takes a whole message and sends it when this [`turn`] of the loop ends. That it cannot be sent is seen by whoever reads: the
-    /// connection is broken. Waits only for a message before it whose reader is slow.
+    /// Takes a whole message and sends it when this [`turn`] of the loop ends. What the kernel does not take then is sent on by whoever
+    /// reads or writes, or awaits [`Stream::poll_sent`]. Waits only for a message before it.
     ///
     /// # Errors
-    /// The connection is known to be broken.
+    /// The message before it could not be sent.
     pub(crate) async fn send_with_turn(&self, bytes: &mut Outgoing) -> io::Result<()> {
         if !turn::is_served() {
             return self.write_both(bytes, b"").await;
         }
         poll_fn(|cx| {
-            ready!(self.pipe.poll_message(cx));
-            let message = Message { bytes: std::mem::take(bytes), sent: 0, turn: Some(cx.waker().clone()) };
+            ready!(self.pipe.poll_message(cx))?;
+            let owner = Some(cx.waker().clone());
+            let message = Message { bytes: std::mem::take(bytes), sent: 0, turn: owner, broken: false };
             self.pipe.message.replace(message);
             turn::join(Rc::clone(&self.pipe));
             Poll::Ready(Ok(()))
@@ -215,9 +219,19 @@ impl Stream {
         .await
     }
 
+    /// Sends what waits for the end of the turn, or is late.
+    pub(crate) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipe.poll_message(cx).map(drop)
+    }
+
+    /// Whether the kernel has not yet taken all of a message whose turn has ended.
+    pub(crate) fn is_late(&self, cx: &mut Context<'_>) -> bool {
+        self.pipe.is_late(cx)
+    }
+
     /// Writes a part of `slices`.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        ready!(self.pipe.poll_message(cx));
+        ready!(self.pipe.poll_message(cx))?;
         let mut inner = self.pipe.inner.borrow_mut();
         match (&mut *inner, slices) {
             // Most messages are one piece, and `send` costs less than `writev`.
@@ -255,12 +269,12 @@ impl Stream {
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.pipe.poll_message(cx));
+        ready!(self.pipe.poll_message(cx))?;
         self.pipe.inner.borrow_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.pipe.poll_message(cx));
+        ready!(self.pipe.poll_message(cx))?;
         match &mut *self.pipe.inner.borrow_mut() {
             Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Inner::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
@@ -311,6 +325,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+    use rustix::net::RecvFlags;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio::task::{LocalSet, spawn_local, yield_now};
@@ -343,16 +359,22 @@ mod tests {
         out
     }
 
+    /// Whether the kernel has nothing for this side.
+    fn unsent(far: &TcpStream) -> bool {
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(far, &mut [0; 8], look).is_err_and(|error| error == Errno::AGAIN)
+    }
+
     #[test]
     fn messages_of_a_turn_leave_together_when_it_ends() {
         in_turns(async {
             let [(one, mut far_one), (two, mut far_two)] = [pair().await, pair().await];
+            let (other, far_other) = pair().await;
+            // What is written at once is seen at once.
+            other.write_both(b"now", b"").await.unwrap();
+            assert!(!unsent(&far_other));
             one.send_with_turn(&mut message(b"one")).await.unwrap();
             two.send_with_turn(&mut message(b"two")).await.unwrap();
-            let unsent = |far: &TcpStream| {
-                let mut cx = Context::from_waker(Waker::noop());
-                far.poll_peek(&mut cx, &mut ReadBuf::new(&mut [0; 8])).is_pending()
-            };
             assert!(unsent(&far_one) && unsent(&far_two));
             let mut bytes = [0; 3];
             far_two.read_exact(&mut bytes).await.unwrap();

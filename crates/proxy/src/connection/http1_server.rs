@@ -38,6 +38,15 @@ enum Came {
     Refused(Ended),
 }
 
+/// How being idle ended.
+enum Idled {
+    Readable,
+    /// Its last answer could not be sent whole.
+    Late,
+    Leaving,
+    Over,
+}
+
 /// One connection.
 struct Server<'w> {
     worker: &'w Rc<Worker>,
@@ -62,7 +71,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream, 
     };
     if let Some((upstream, ahead)) = server.exchanges().await {
         let Server { stream, buf, .. } = server;
-        Box::pin(tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead, None)).await;
+        if settle(worker, &stream).await {
+            Box::pin(tcp::join(worker, &stream, buf.bytes(), &upstream, &ahead, None)).await;
+        }
     }
 }
 
@@ -72,7 +83,10 @@ impl Server<'_> {
         loop {
             let came = match self.next_request().await {
                 Came::Request(parsed) => parsed,
-                Came::Nothing => return None,
+                Came::Nothing => {
+                    settle(self.worker, &self.stream).await;
+                    return None;
+                }
                 Came::Refused(ended) => {
                     self.refuse(&ended).await;
                     linger(self.worker, &self.stream).await;
@@ -98,6 +112,9 @@ impl Server<'_> {
                 return Came::Nothing;
             }
             self.head = LentHead::new();
+        } else if !settle(self.worker, &self.stream).await {
+            // Who asks ahead and does not read gets no further.
+            return Came::Nothing;
         }
         let until = self.worker.timer.now() + self.worker.limits().head_timeout;
         let timer = Rc::clone(&self.worker.timer);
@@ -112,6 +129,7 @@ impl Server<'_> {
         if pause.is_zero() || self.worker.phase() >= Phase::Draining {
             return;
         }
+        settle(self.worker, &self.stream).await;
         let mut phase = self.worker.watch_phase();
         self.head.release();
         let timer = &self.worker.timer;
@@ -127,27 +145,39 @@ impl Server<'_> {
         self.out.release();
         self.head.release();
         let (worker, stream) = (self.worker, &self.stream);
-        let since = worker.timer.recent();
-        let mut idle = worker.crowd.idle(since, since + worker.limits().idle_timeout);
-        let came = poll_fn(|cx| {
-            if let Poll::Ready(readable) = stream.poll_readable(cx) {
-                return Poll::Ready(Some(readable.is_ok()));
-            }
-            if worker.phase() >= Phase::Draining {
-                return Poll::Ready(None);
-            }
-            Pin::new(&mut idle).poll(cx).map(|()| Some(false))
-        })
-        .await;
-        match came {
-            Some(came) => came,
-            // A request may be on its way already, and a client that sees its connection close cannot know whether it was
-            // heard: one more is awaited, whose answer says `connection: close`.
-            None => {
-                drop(idle);
-                let until = worker.timer.now() + FAREWELL;
-                let last = worker.timer.limit(until, poll_fn(|cx| stream.poll_readable(cx))).await;
-                last.is_some_and(|readable| readable.is_ok())
+        loop {
+            let since = worker.timer.recent();
+            let mut idle = worker.crowd.idle(since, since + worker.limits().idle_timeout);
+            let came = poll_fn(|cx| {
+                if stream.is_late(cx) {
+                    return Poll::Ready(Idled::Late);
+                }
+                if let Poll::Ready(readable) = stream.poll_readable(cx) {
+                    return Poll::Ready(if readable.is_ok() { Idled::Readable } else { Idled::Over });
+                }
+                if worker.phase() >= Phase::Draining {
+                    return Poll::Ready(Idled::Leaving);
+                }
+                Pin::new(&mut idle).poll(cx).map(|()| Idled::Over)
+            });
+            match came.await {
+                Idled::Readable => return true,
+                Idled::Over => return false,
+                // Who does not read its answer is not idle: it makes no room, and is not left without the rest.
+                Idled::Late => {
+                    drop(idle);
+                    if !settle(worker, stream).await {
+                        return false;
+                    }
+                }
+                // A request may be on its way already, and a client that sees its connection close cannot know whether it was
+                // heard: one more is awaited, whose answer says `connection: close`.
+                Idled::Leaving => {
+                    drop(idle);
+                    let until = worker.timer.now() + FAREWELL;
+                    let last = worker.timer.limit(until, poll_fn(|cx| stream.poll_readable(cx))).await;
+                    return last.is_some_and(|readable| readable.is_ok());
+                }
             }
         }
     }
@@ -227,9 +257,15 @@ fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::into_pin(Box::write(room, make()))
 }
 
+/// Sends what waits for the end of the turn, or is late; false if its reader is too slow.
+async fn settle(worker: &Worker, stream: &Stream) -> bool {
+    let until = worker.timer.now() + worker.limits().stream_idle;
+    worker.timer.limit(until, poll_fn(|cx| stream.poll_sent(cx))).await.is_some()
+}
+
 /// Ends a connection so that the client can read the last answer.
 pub(crate) async fn linger(worker: &Worker, stream: &Stream) {
-    if stream.shutdown().await.is_err() {
+    if !settle(worker, stream).await || stream.shutdown().await.is_err() {
         return;
     }
     let until = worker.timer.now() + worker.limits().linger;

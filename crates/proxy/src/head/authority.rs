@@ -67,15 +67,26 @@ fn check_name(name: &[u8]) -> Result<(), AuthorityRefusal> {
     }
     let mut label_empty = true;
     for &byte in name {
-        match byte {
-            b'.' if label_empty => return Err(AuthorityRefusal::HostInvalid),
-            b'.' => label_empty = true,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => label_empty = false,
-            _ => return Err(AuthorityRefusal::HostInvalid),
+        let dot = byte == b'.';
+        if !IN_NAMES[usize::from(byte)] || (dot && label_empty) {
+            return Err(AuthorityRefusal::HostInvalid);
         }
+        label_empty = dot;
     }
     Ok(())
 }
+
+/// Bytes of host names, the dot between labels included.
+static IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let in_label = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_' | b'~');
+        table[byte] = in_label || byte as u8 == b'.';
+        byte += 1;
+    }
+    table
+};
 
 fn check_port(port: &[u8]) -> Result<(), AuthorityRefusal> {
     let mut number = 0_u32;

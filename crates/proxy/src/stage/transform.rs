@@ -117,7 +117,7 @@ pub(crate) fn depart(route: Option<&RoutePlan>, callee: &Callee, head: &mut Head
         (_, CalleeKind::Mesh) if route.is_none() => head.set_authority(callee.plan.name.as_bytes())?,
         _ => {}
     }
-    if head.authority().is_empty() {
+    if head.authority_bytes().is_empty() {
         head.set_authority(callee.plan.name.as_bytes())?;
     }
     Ok(())

@@ -54,9 +54,9 @@ pub(crate) async fn run() {
         for pipe in ended.drain(..) {
             pipe.end_turn();
         }
-        Poll::Pending
+        Poll::<()>::Pending
     })
-    .await
+    .await;
 }
 
 /// Until it is dropped, somebody sends.

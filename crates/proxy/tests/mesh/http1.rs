@@ -219,24 +219,49 @@ async fn who_asks_for_much_before_reading_gets_all_of_it_in_order() {
     /// More than the buffers of the kernel take: the last answers wait at the edge.
     const ASKED: usize = 1500;
     const BODY_BYTES: usize = 8 * 1024;
-    let port = answering(|request| {
+    /// As many as the kernel holds of it.
+    const ANSWERED: usize = 300;
+    let (tell, mut told) = mpsc::channel(ASKED);
+    let port = answering(move |request| {
         let mut body = request.path().as_bytes().to_vec();
         body.resize(BODY_BYTES, b' ');
+        tell.try_send(()).unwrap();
         ok(&[], &body)
     })
     .await;
-    let mesh = in_front_of(port).await;
+    let mesh = closing_in_front_of(LONG, port).await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     let mut client = Wire::new(socket.connect(mesh.edge_address()).await.unwrap());
     let all: String = (0..ASKED).map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
     client.write(all).await;
+    client.finish().await;
+    for _ in 0..ANSWERED {
+        within("an answer", told.recv()).await.unwrap();
+    }
     for number in 0..ASKED {
         let answer = client.answer().await;
         assert_eq!((answer.status(), answer.body.len()), (200, BODY_BYTES));
         assert_eq!(answer.text().trim_end(), format!("/{number}"));
     }
-    assert_eq!(client.get("/after").await.text().trim_end(), "/after");
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn many_who_end_their_side_at_once_are_all_answered() {
+    const CLIENTS: usize = 400;
+    let mesh = closing_in_front_of(LONG, echo("api").await).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        client.write("GET /a HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        client.finish().await;
+        clients.push(client);
+    }
+    for mut client in clients {
+        assert_eq!(client.answer().await.status(), 200);
+        client.closed().await;
+    }
 }
 
 #[tokio::test]

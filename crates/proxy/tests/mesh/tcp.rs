@@ -134,6 +134,28 @@ async fn a_stream_that_breaks_off_is_not_taken_for_one_that_ended() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_cut_is_not_taken_for_one_that_ended() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mesh = shop(listener.local_addr().unwrap().port()).await;
+    let mut heard = [0; 4];
+    let mut client = connect(mesh.toward("api", "db")).await;
+    client.write_all(b"dump").await.unwrap();
+    let mut service = loop {
+        let (mut service, _) = within("the service's connection", listener.accept()).await.unwrap();
+        // Whoever looks whether the service is well says nothing.
+        if within("the question", service.read_exact(&mut heard)).await.is_ok() {
+            break service;
+        }
+    };
+    mesh.beside("db").engine.drain();
+    mesh.beside("db").engine.cut();
+    for other in [&mut service, &mut client] {
+        let rest = within("the end", other.read(&mut heard)).await;
+        assert_eq!(rest.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
+    }
+}
+
+#[tokio::test]
 async fn megabytes_pass_both_ways_at_once() {
     let mesh = shop(parrot().await).await;
     let mut tasks = tokio::task::JoinSet::new();
