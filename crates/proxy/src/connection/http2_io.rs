@@ -15,6 +15,10 @@ use crate::head::{FieldRef, Head, HeadError, Known, Method, PathRefusal, Scheme,
 pub(crate) struct Http2Reader {
     recv: RecvStream,
     length: BodyLength,
+    /// Bytes of a request that are announced and have not come.
+    awaited: Option<u64>,
+    /// What completes them, until the stream has ended as well.
+    last: Option<Bytes>,
     /// Bytes of the last piece, given back to the window when the next one is asked for.
     owed: usize,
     done: bool,
@@ -25,7 +29,17 @@ impl Http2Reader {
     pub(crate) fn new(recv: RecvStream, length: BodyLength) -> Self {
         let done = length == BodyLength::None || recv.is_end_stream();
         let length = if done { BodyLength::None } else { length };
-        Http2Reader { recv, length, owed: 0, done, trailers: None }
+        Http2Reader { recv, length, awaited: None, last: None, owed: 0, done, trailers: None }
+    }
+
+    /// The body of a request. One that goes on behind its announced length, or ends in trailers that may not be, is malformed and must
+    /// not be forwarded (RFC 9113, 8.1.1): what would make it whole for the next hop is kept back until its stream has ended.
+    pub(crate) fn of_request(recv: RecvStream, length: BodyLength) -> Self {
+        let mut reader = Http2Reader::new(recv, length);
+        if let BodyLength::Known(bytes) = reader.length {
+            reader.awaited = Some(bytes);
+        }
+        reader
     }
 
     /// How long it is from its start, also when it was read: it may be sent again.
@@ -35,7 +49,7 @@ impl Http2Reader {
 
     /// Whether the body was read to its end.
     pub(crate) fn is_done(&self) -> bool {
-        self.done
+        self.done && self.last.is_none()
     }
 
     pub(crate) fn trailers(&mut self) -> Option<&Head> {
@@ -51,8 +65,12 @@ impl Http2Reader {
             match poll_fn(|cx| self.recv.poll_data(cx)).await {
                 Some(Ok(bytes)) if bytes.is_empty() => {}
                 Some(Ok(bytes)) => {
-                    self.owed = bytes.len();
-                    return Ok(Piece::Shared(bytes));
+                    self.awaited = self.awaited.map(|awaited| awaited.saturating_sub(bytes.len() as u64));
+                    if self.awaited != Some(0) || self.recv.is_end_stream() {
+                        self.owed = bytes.len();
+                        return Ok(Piece::Shared(bytes));
+                    }
+                    self.last = Some(bytes);
                 }
                 Some(Err(error)) => return Err(kind_of(&error)),
                 None => {
@@ -63,7 +81,13 @@ impl Http2Reader {
                 }
             }
         }
-        Ok(Piece::End)
+        Ok(match self.last.take() {
+            Some(bytes) => {
+                self.owed = bytes.len();
+                Piece::Shared(bytes)
+            }
+            None => Piece::End,
+        })
     }
 }
 
@@ -227,8 +251,14 @@ fn copy_fields(fields: &HeaderMap, head: &mut Head) -> Result<(), HeadError> {
 /// The path, authority or a field is not one that we forward; connection-specific fields were refused by h2.
 pub(crate) fn read_request(parts: &http::request::Parts, head: &mut Head) -> Result<(), HeadError> {
     head.start_request(parts.method.as_str().as_bytes(), Version::Http2)?;
-    if let Some(scheme) = parts.uri.scheme_str().and_then(|scheme| Scheme::from_bytes(scheme.as_bytes())) {
-        head.set_scheme(scheme);
+    match parts.uri.scheme_str() {
+        Some("") => return Err(HeadError::ValueInvalid),
+        Some(scheme) => {
+            if let Some(scheme) = Scheme::from_bytes(scheme.as_bytes()) {
+                head.set_scheme(scheme);
+            }
+        }
+        None => {}
     }
     if let Some(authority) = parts.uri.authority() {
         head.set_authority(authority.as_str().as_bytes())?;
@@ -241,6 +271,7 @@ pub(crate) fn read_request(parts: &http::request::Parts, head: &mut Head) -> Res
         head.set_target(target.as_str().as_bytes())?;
     }
     copy_fields(&parts.headers, head)?;
+    check_length(head)?;
     if head.method() == Method::Connect {
         head.target_authority()?;
     }
@@ -253,7 +284,16 @@ pub(crate) fn read_request(parts: &http::request::Parts, head: &mut Head) -> Res
 /// A field that does not fit.
 pub(crate) fn read_response(parts: &http::response::Parts, head: &mut Head) -> Result<(), HeadError> {
     head.start_response(parts.status.as_u16(), Version::Http2);
-    copy_fields(&parts.headers, head)
+    copy_fields(&parts.headers, head)?;
+    check_length(head)
+}
+
+/// A length is one number, as in HTTP/1.1 (RFC 9110, 8.6). The codec takes an empty one for 0.
+fn check_length(head: &Head) -> Result<(), HeadError> {
+    let mut lengths = head.get_all(Known::ContentLength);
+    let Some(length) = lengths.next() else { return Ok(()) };
+    let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+    if is_number && lengths.next().is_none() { Ok(()) } else { Err(HeadError::ValueInvalid) }
 }
 
 /// Takes `content-length` out of the head: how long a message is stands beside it, never in it.

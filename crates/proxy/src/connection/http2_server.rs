@@ -12,7 +12,7 @@ use h2::server::{Connection, SendResponse};
 use weft_model::code::Code;
 use weft_stdx::clock::Tick;
 
-use crate::body::{Reader, RequestBody, Responder};
+use crate::body::{BodyLength, Reader, RequestBody, Responder};
 use crate::buffer::LentHead;
 use crate::connection::http1::Upgrade;
 use crate::connection::http2_guard::{Allowance, Guarded};
@@ -63,7 +63,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             leaving = true;
             connection.graceful_shutdown();
         }
-        let idle = worker.timer.at(worker.timer.now() + worker.limits().idle_timeout);
+        let since = worker.timer.now();
+        let until = since + worker.limits().idle_timeout;
+        let idle = worker.timer.at(until);
         let accepted = tokio::select! {
             biased;
             accepted = connection.accept() => accepted,
@@ -71,7 +73,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, stream: Stream) 
             () = poll_fn(|_| if tripped.get() { Poll::Ready(()) } else { Poll::Pending }) => {
                 return calm_down(worker, conn, connection).await;
             }
-            () = worker.crowd.idle(worker.timer.recent(), Tick::NEVER), if !leaving && open.get() == 0 => {
+            () = worker.crowd.idle(since, until), if !leaving && open.get() == 0 => {
                 leaving = true;
                 connection.graceful_shutdown();
                 continue;
@@ -181,7 +183,7 @@ impl Incoming {
             began,
             head,
             refused: read.err().map(Box::new),
-            body: RequestBody::new(Reader::Http2(Http2Reader::new(recv, length)), BODY_BYTES_MAX),
+            body: RequestBody::new(Reader::Http2(Http2Reader::of_request(recv, length)), BODY_BYTES_MAX),
             responder: Responder::Http2(responder),
         }
     }
@@ -189,6 +191,9 @@ impl Incoming {
     async fn serve(&mut self, worker: &Rc<Worker>, conn: &Rc<Conn>) {
         let Incoming { began, head, refused, body, responder } = self;
         let grpc = is_grpc(head);
+        if refused.is_none() && body.length() == BodyLength::Known(0) {
+            *refused = Box::pin(end_of_nothing(worker, body)).await.err().map(|code| Box::new(code.into()));
+        }
         if let Some(ended) = refused {
             worker.stats.borrow_mut().add(Meter::Refused(ended.code.name()), 1);
             let mut answer = Head::new();
@@ -200,6 +205,17 @@ impl Incoming {
             exchange::run(worker, request, body, responder).await;
         }
         hear_out(worker, body, responder).await;
+    }
+}
+
+/// A request that announces no bytes is whole for the next hop with its head, so its stream must have ended before.
+async fn end_of_nothing(worker: &Worker, body: &mut RequestBody<'_>) -> Result<(), Code> {
+    let until = worker.timer.now() + worker.limits().head_timeout;
+    let in_time = worker.timer.limit(until, pin!(body.skip(1))).await.is_some();
+    match (in_time, body.is_complete()) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Code::BadFraming),
+        (false, _) => Err(Code::BodyTimeout),
     }
 }
 

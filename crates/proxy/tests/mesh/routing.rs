@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
+use crate::support::http2::{self, Client};
 use crate::support::mesh;
 use crate::support::wire::{Message, Wire, answering, echo, get, ok, service};
 
@@ -388,4 +389,47 @@ gateway:
     // Where no route takes it there are no rules to go by.
     let lost = client.ask(ask("/lost", "https://shop.test")).await;
     assert_eq!((lost.status(), lost.field("access-control-allow-origin")), (404, None));
+}
+
+#[tokio::test]
+async fn a_match_sees_every_value_of_a_repeated_field_and_all_of_them_are_forwarded() {
+    let manifest = "
+system: test
+services: { api: { run: x } }
+gateway:
+  auth: none
+  routes:
+    GET /a: { to: api GET /beta, match: { headers: { x-beta: \"yes\" } } }
+    GET /b: { to: api GET /alike, match: { headers: { cookie: \"a=1\" } } }
+    ANY /**: api
+";
+    let mesh = mesh(manifest).on("api", echo("api").await).start().await;
+    let mut http1 = Wire::to(mesh.edge_address()).await;
+    let mut http2 = Client::to(mesh.edge_address()).await;
+    // What is decided on is what is forwarded: each value by itself, in the order of the wire. A list within one value is one
+    // value.
+    for (path, values, seen) in [
+        ("/a", ["no", "yes"].as_slice(), "/beta"),
+        ("/a", &["yes", "no"], "/beta"),
+        ("/a", &["no", "maybe", "yes"], "/beta"),
+        ("/a", &["yes", "yes"], "/beta"),
+        ("/a", &["no", "maybe"], "/a"),
+        ("/a", &["no, yes"], "/a"),
+        ("/a", &["no", "YES"], "/a"),
+        ("/a", &["", "yes"], "/beta"),
+    ] {
+        let fields: Vec<_> = values.iter().map(|value| ("x-beta", *value)).collect();
+        let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let one = http1.ask(format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n{lines}\r\n")).await.text();
+        let two = http2.ask(http2::request("GET", path, &fields), b"").await.text();
+        for text in [one, two] {
+            assert!(text.starts_with(&format!("GET {seen} HTTP/1.1\n")), "{values:?} became {text}");
+            let forwarded: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("x-beta: ")).collect();
+            assert_eq!(forwarded, values, "{text}");
+        }
+    }
+    // Pieces of a cookie are matched as they came, each by itself, and put together on the way.
+    let text =
+        http2.ask(http2::request("GET", "/b", &[("cookie", "b=2"), ("cookie", "a=1")]), b"").await.text();
+    assert!(text.starts_with("GET /alike ") && text.contains("\ncookie: b=2; a=1\n"), "{text}");
 }

@@ -446,22 +446,27 @@ pub(super) fn mutated(cases: &[Case], seed: u64) -> Case {
     }
     bytes.truncate(4096);
     for _ in 0..rng.usize(1..=4) {
-        let at = rng.usize(..=bytes.len());
-        match rng.u8(..6) {
-            0 | 1 => drop(bytes.splice(at..at, ODD[rng.usize(..ODD.len())].iter().copied())),
-            2 => {
-                let end = bytes.len().min(at + rng.usize(1..4));
-                bytes.drain(at..end);
-            }
-            3 if at < bytes.len() => bytes[at] = rng.u8(..),
-            4 if at < bytes.len() => bytes[at] ^= 0x20,
-            // A line again.
-            _ => {
-                let start = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |found| found + 1);
-                let line = bytes[start..at].to_vec();
-                bytes.splice(at..at, line);
-            }
-        }
+        change(&mut bytes, &mut rng);
     }
     Case { name, bytes, refused: None }
+}
+
+/// Changes bytes at one place.
+pub(super) fn change(bytes: &mut Vec<u8>, rng: &mut fastrand::Rng) {
+    let at = rng.usize(..=bytes.len());
+    match rng.u8(..6) {
+        0 | 1 => drop(bytes.splice(at..at, ODD[rng.usize(..ODD.len())].iter().copied())),
+        2 => {
+            let end = bytes.len().min(at + rng.usize(1..4));
+            bytes.drain(at..end);
+        }
+        3 if at < bytes.len() => bytes[at] = rng.u8(..),
+        4 if at < bytes.len() => bytes[at] ^= 0x20,
+        // A line again.
+        _ => {
+            let start = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |found| found + 1);
+            let line = bytes[start..at].to_vec();
+            bytes.splice(at..at, line);
+        }
+    }
 }
