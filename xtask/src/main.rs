@@ -38,8 +38,8 @@ usage: cargo xtask COMMAND
   soak [--minutes N]       long load while everything changes: nothing may grow (default 10)
   kills [--seconds N] [--seed N]
                            processes killed at random under load (default 120 s)
-  overload                 three times what a service can do
-  scale                    a thousand routes, a hundred services, ten thousand connections
+  overload [--work-ms MS]  three times what a service can do that works on each request for so long (default 100 ms)
+  scale                    a thousand routes, a hundred services of hundreds of instances, ten thousand connections
   bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it
   dist                     the executable as it is shipped: built with the counts of what ran under load";
 
@@ -88,7 +88,8 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["soak"] => pressure::soak(shell, pressure::SOAK_MINUTES)?,
         ["soak", "--minutes", minutes] => pressure::soak(shell, number(minutes)?)?,
         ["kills", words @ ..] => pressure::kills(shell, words)?,
-        ["overload"] => pressure::overload(shell)?,
+        ["overload"] => pressure::overload(shell, pressure::OVERLOAD_WORK_MS)?,
+        ["overload", "--work-ms", work_ms] => pressure::overload(shell, number(work_ms)?)?,
         ["scale"] => pressure::scale(shell)?,
         ["bench", words @ ..] => bench::bench(shell, words)?,
         ["dist"] => dist::dist(shell)?,

@@ -12,6 +12,10 @@ pub(crate) const SOAK_MINUTES: u64 = 10;
 const KILL_SECONDS: u64 = 120;
 /// How long a service is overloaded, in seconds, for each of both loads.
 const OVERLOAD_SECONDS: u64 = 60;
+/// How long the overloaded service works on a request, in milliseconds, where nothing else is said.
+pub(crate) const OVERLOAD_WORK_MS: u64 = 100;
+/// From less on the service would be busy with more than waiting; of what takes longer, a minute has too few.
+const OVERLOAD_WORK: std::ops::RangeInclusive<u64> = 10..=1_000;
 /// Nobody waits longer.
 const MINUTES_MAX: u64 = 24 * 60;
 
@@ -41,30 +45,44 @@ pub(crate) fn kills(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
     run(shell, "killed_at_random", &settings)
 }
 
-/// Asks a service for three times what it can do, with the default time limit.
+/// Asks a service for three times what it can do, with the default time limit. It works on each request for so many
+/// milliseconds, on eight at once.
 ///
 /// # Errors
 /// It did less than before, or somebody was not answered as promised.
-pub(crate) fn overload(shell: &Shell) -> anyhow::Result<()> {
+pub(crate) fn overload(shell: &Shell, work_ms: u64) -> anyhow::Result<()> {
+    let (least, most) = OVERLOAD_WORK.into_inner();
+    ensure!((least..=most).contains(&work_ms), "--work-ms takes {least} to {most}");
     let settings = [
         ("WEFT_OVERLOAD_SECONDS", OVERLOAD_SECONDS),
         ("WEFT_OVERLOAD_TIMEOUT_S", 15),
+        ("WEFT_OVERLOAD_WORK_MS", work_ms),
         ("WEFT_OVERLOAD_PERCENT", 90),
+        ("WEFT_OVERLOAD_LATE_PERCENT", 0),
+        ("WEFT_OVERLOAD_LIMIT_PERCENT", 100),
     ];
     run(shell, "three_times", &settings)
 }
 
-/// Looks whether a request costs more where there are many routes, services and connections.
+/// Looks whether a request costs more, and a start or a reload takes longer, where there are many routes, services,
+/// instances and connections.
 ///
 /// # Errors
 /// It does.
 pub(crate) fn scale(shell: &Shell) -> anyhow::Result<()> {
     let settings = [
         ("WEFT_SCALE_SERVICES", 100),
+        ("WEFT_SCALE_INSTANCES", 3),
         ("WEFT_SCALE_ROUTES", 1_000),
         ("WEFT_SCALE_CONNECTIONS", 10_000),
         ("WEFT_SCALE_REQUESTS", 60_000),
+        // Within that, runs differ on a machine that others use as well.
         ("WEFT_SCALE_PERCENT", 130),
+        // Of as many starts and reloads the median counts, on such a machine.
+        ("WEFT_SCALE_TIMES", 6),
+        // A thousand routes have to be read, checked and sent: they may take as much again as one of each does, and so less
+        // than a thousandth of that for each.
+        ("WEFT_SCALE_TIMES_PERCENT", 200),
     ];
     run(shell, "many_routes", &settings)
 }
