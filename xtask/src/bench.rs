@@ -19,10 +19,11 @@ use crate::number;
 use crate::shell::Shell;
 
 /// What may be asked of the benchmark.
-const USAGE: &str =
-    "bench proxy [--scenario NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--weft PATH] [--write]";
+const USAGE: &str = "bench proxy [--scenario NAME,…] [--peers NAME,…] [--rounds N] [--seconds N] [--connections N] [--weft PATH] [--write]";
 /// Nobody needs more, and a slip of the finger must not load a machine for a day.
 const ROUNDS_MAX: u64 = 100;
+/// As many as one source may have at an edge.
+const CONNECTIONS_MAX: u64 = 5_000;
 /// Of one peer in one round.
 const SECONDS_MAX: u64 = 60;
 /// Says to the toolbox that it runs inside of the namespaces already.
@@ -34,6 +35,8 @@ pub(crate) struct Options {
     peers: Vec<peers::Peer>,
     rounds: u64,
     seconds: u64,
+    /// In place of as many as a scenario of HTTP/1.1 has.
+    connections: Option<u64>,
     /// An executable that is there already.
     weft: Option<PathBuf>,
     write: bool,
@@ -68,8 +71,16 @@ pub(crate) fn bench(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
 
 fn options(words: &[&str]) -> anyhow::Result<Options> {
     let (scenarios, peers) = (scenario::SCENARIOS.iter().collect(), peers::Peer::ALL.to_vec());
-    let mut options =
-        Options { scenarios, peers, rounds: 5, seconds: 3, weft: None, write: false, inside: false };
+    let mut options = Options {
+        scenarios,
+        peers,
+        rounds: 5,
+        seconds: 3,
+        connections: None,
+        weft: None,
+        write: false,
+        inside: false,
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().copied().with_context(|| format!("{word} needs a value: {USAGE}"));
@@ -82,6 +93,7 @@ fn options(words: &[&str]) -> anyhow::Result<Options> {
             }
             "--rounds" => options.rounds = number(value()?)?,
             "--seconds" => options.seconds = number(value()?)?,
+            "--connections" => options.connections = Some(number(value()?)?),
             "--weft" => options.weft = Some(std::path::absolute(value()?)?),
             "--write" => options.write = true,
             INSIDE => options.inside = true,
@@ -90,6 +102,10 @@ fn options(words: &[&str]) -> anyhow::Result<Options> {
     }
     ensure!((1..=ROUNDS_MAX).contains(&options.rounds), "--rounds takes 1 to {ROUNDS_MAX}");
     ensure!((1..=SECONDS_MAX).contains(&options.seconds), "--seconds takes 1 to {SECONDS_MAX}");
+    if let Some(connections) = options.connections {
+        ensure!((1..=CONNECTIONS_MAX).contains(&connections), "--connections takes 1 to {CONNECTIONS_MAX}");
+        ensure!(!options.write, "--write is for the scenarios as they are, without --connections");
+    }
     Ok(options)
 }
 

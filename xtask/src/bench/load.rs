@@ -17,18 +17,20 @@ pub(super) struct Seen {
     pub(super) p99_us: f64,
 }
 
-/// Loads a proxy for so many seconds.
+/// Loads a proxy for so many seconds; by HTTP/1.1 with `instead` connections where that is said.
 pub(super) fn run(
     shell: &Shell,
     place: &Place,
     scenario: &Scenario,
     port: u16,
     seconds: u64,
+    instead: Option<u64>,
 ) -> anyhow::Result<Seen> {
     let log = place.folder.join("h2load.log");
     let words = match scenario.load {
         Load::Http1 { connections, upload, .. } => {
             let scheme = if scenario.tls { "https" } else { "http" };
+            let connections = instead.unwrap_or(connections.into());
             let mut words =
                 vec!["wrk".to_owned(), "-t1".to_owned(), format!("-c{connections}"), format!("-d{seconds}s")];
             words.extend(["--latency", "--timeout", "10s"].map(str::to_owned));

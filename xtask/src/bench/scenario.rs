@@ -190,7 +190,7 @@ fn one(
         let Some(started) = started else { continue };
         match scenario.kind {
             Kind::Idle => *figures = Figures::Idle(idle(place, scenario, started).context(peer.name())?),
-            _ => load::run(shell, place, scenario, started.port, WARM_UP_SECONDS)
+            _ => load::run(shell, place, scenario, started.port, WARM_UP_SECONDS, options.connections)
                 .map(drop)
                 .context(peer.name())?,
         }
@@ -220,7 +220,7 @@ fn round(
     running: &Running,
 ) -> anyhow::Result<Round> {
     let before = running.cpu()?;
-    let seen = load::run(shell, place, scenario, running.port, options.seconds)?;
+    let seen = load::run(shell, place, scenario, running.port, options.seconds, options.connections)?;
     let cpu = (running.cpu()? - before).per(seen.requests.max(1));
     Ok(Round { cpu, seen, loaded_kib: running.resident_kib()? })
 }
