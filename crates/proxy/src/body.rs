@@ -370,6 +370,8 @@ pub(crate) struct RequestBody<'a> {
     bytes_max: u64,
     /// When all of it was there.
     whole_since: Option<Tick>,
+    /// The client ended its side right behind it, and awaits its answer.
+    half_closed: bool,
 }
 
 /// A client that ended its side and awaits its answer is looked after so often.
@@ -400,7 +402,15 @@ pub(crate) struct Progress {
 impl<'a> RequestBody<'a> {
     /// A body of at most `bytes_max` bytes.
     pub(crate) fn new(reader: Reader<'a>, bytes_max: u64) -> Self {
-        RequestBody { reader, sent: Vec::new(), ended: false, bytes: 0, bytes_max, whole_since: None }
+        RequestBody {
+            reader,
+            sent: Vec::new(),
+            ended: false,
+            bytes: 0,
+            bytes_max,
+            whole_since: None,
+            half_closed: false,
+        }
     }
 
     /// Puts something between this and the reader. Only before anything was read.
@@ -446,7 +456,9 @@ impl<'a> RequestBody<'a> {
     pub(crate) async fn gone(&mut self, timer: &Timer, half_close: Duration) {
         let since = self.whole_since(timer);
         let mut ended_its_side = self.reader.gone().await;
-        if ended_its_side && timer.now().since(since) < half_close {
+        // Who looks anew, for another attempt, sees the same end later.
+        self.half_closed |= ended_its_side && timer.now().since(since) < half_close;
+        if self.half_closed {
             // If it had left all the same, the first that is written to it comes back as a reset.
             while ended_its_side {
                 timer.sleep(HALF_CLOSED_LOOK).await;
@@ -498,5 +510,46 @@ impl<'a> RequestBody<'a> {
         writer.end(self.reader.trailers()).await.map_err(Broken::Writing)?;
         progress.complete.set(true);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use weft_stdx::clock::Clock;
+
+    use super::*;
+    use crate::buffer::Buffer;
+    use crate::connection::http1::BodyFraming;
+    use crate::stream::Stream;
+
+    #[tokio::test]
+    async fn who_ended_its_side_right_behind_its_request_has_not_left_when_it_is_looked_at_again() {
+        const HALF_CLOSE: Duration = Duration::from_millis(500);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (stream, mut buf) = (Stream::from(near.unwrap()), Buffer::default());
+        let (clock, hand) = Clock::manual(SystemTime::UNIX_EPOCH);
+        let timer = Timer::new(clock);
+        let reader = Http1Reader::new(&stream, &mut buf, BodyFraming::None, None);
+        let mut body = RequestBody::new(Reader::Http1(reader), 1);
+        let since = body.whole_since(&timer);
+        drop(far);
+        stream.readable().await.unwrap();
+        assert!(poll_once(pin!(body.gone(&timer, HALF_CLOSE))).await.is_none(), "it awaits its answer");
+        hand.advance(10 * HALF_CLOSE);
+        assert!(timer.now().since(since) > HALF_CLOSE);
+        assert!(poll_once(pin!(body.gone(&timer, HALF_CLOSE))).await.is_none(), "it still does");
+        drop(body);
+        let reader = Http1Reader::new(&stream, &mut buf, BodyFraming::None, None);
+        let mut body = RequestBody::new(Reader::Http1(reader), 1);
+        body.whole_since(&timer);
+        hand.advance(10 * HALF_CLOSE);
+        assert!(
+            poll_once(pin!(body.gone(&timer, HALF_CLOSE))).await.is_some(),
+            "who ends it so late has left"
+        );
     }
 }

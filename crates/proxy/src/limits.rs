@@ -20,7 +20,8 @@ pub struct Limits {
     /// and not a reset (RFC 9112, 9.6).
     pub linger: Duration,
     /// A client of HTTP/1.1 that ends its side so soon after its request still reads its answer (`nc -N`, a script); one that
-    /// does it later has left. Long enough for a FIN that was sent right behind the request, and short for patience.
+    /// does it later has left. Long enough for a FIN that was sent right behind the request to be seen by a thread that has much to
+    /// do, and short for patience.
     pub half_close: Duration,
     /// A body of announced length that has been coming for so long must come faster than a trickle (`BODY_RATE_MIN`): it holds a place
     /// toward its service meanwhile. What announces no length may be a stream of events, and is left alone.
@@ -44,7 +45,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(300),
             stream_idle: Duration::from_secs(300),
             linger: Duration::from_secs(2),
-            half_close: Duration::from_millis(100),
+            half_close: Duration::from_millis(500),
             body_patience: Duration::from_secs(60),
             connections_max: 20_000,
             connections_per_source_max: 5_000,

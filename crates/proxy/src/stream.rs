@@ -224,6 +224,13 @@ impl Stream {
         self.pipe.poll_message(cx).map(drop)
     }
 
+    /// Forgets what is late; nothing can be sent any more.
+    pub(crate) fn give_up(&self) {
+        let message = &mut *self.pipe.message.borrow_mut();
+        message.bytes.release();
+        message.broken = true;
+    }
+
     /// Whether the kernel has not yet taken all of a message whose turn has ended.
     pub(crate) fn is_late(&self, cx: &mut Context<'_>) -> bool {
         self.pipe.is_late(cx)

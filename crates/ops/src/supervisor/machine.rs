@@ -52,6 +52,8 @@ pub enum Need {
     /// Some unit of this group is up, at the first start, unless the group has nobody who is to come. When the whole system
     /// stops, its units stay until this one is gone.
     First(String),
+    /// Nothing before a start. When the whole system stops, the units of this group stay until this one is gone.
+    Outlived(String),
     /// This build succeeded, at the first start.
     Built(UnitId),
     /// This unit is gone: it holds what this one wants.
@@ -215,6 +217,17 @@ impl Machine {
     pub fn wait_for_end(&mut self, id: UnitId, of: UnitId) {
         if let Some(unit) = self.units.get_mut(&id) {
             unit.spec.needs.push(Need::Gone(of));
+        }
+    }
+
+    /// Keeps a group that came later, too, until the unit is gone when the whole system stops.
+    pub fn outlived_by(&mut self, id: UnitId, group: &str) {
+        if let Some(unit) = self.units.get_mut(&id) {
+            let same =
+                |need: &Need| matches!(need, Need::First(known) | Need::Outlived(known) if known == group);
+            if !unit.spec.needs.iter().any(same) {
+                unit.spec.needs.push(Need::Outlived(group.to_owned()));
+            }
         }
     }
 
@@ -480,7 +493,7 @@ impl Machine {
     fn holds(&self, id: UnitId, unit: &Unit, need: &Need) -> bool {
         match need {
             Need::Always(group) | Need::Once(group) => unit.is_of(group) && !self.serves_beside(id, group),
-            Need::First(group) => self.stopping && unit.is_of(group),
+            Need::First(group) | Need::Outlived(group) => self.stopping && unit.is_of(group),
             Need::Built(_) | Need::Gone(_) => false,
         }
     }
@@ -497,6 +510,7 @@ impl Machine {
             Need::Always(group) => serves(group),
             Need::Once(group) => unit.was_up || serves(group),
             Need::First(group) => unit.was_up || serves(group) || !comes(group),
+            Need::Outlived(_) => true,
             Need::Built(build) => unit.was_up || self.units.get(build).is_some_and(Unit::serves),
             Need::Gone(id) => !self.units.contains_key(id),
         }

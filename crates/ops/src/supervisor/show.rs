@@ -154,7 +154,7 @@ impl<W: Write> Supervisor<W> {
         let services = self.machine.missing(unit).into_iter().filter_map(|need| match need {
             Need::Built(_) => Some("its build".to_owned()),
             Need::First(group) => Some(group),
-            Need::Always(_) | Need::Once(_) | Need::Gone(_) => None,
+            Need::Always(_) | Need::Once(_) | Need::Outlived(_) | Need::Gone(_) => None,
         });
         match services.into_iter().next() {
             Some(service) => format!("waits for {service}"),

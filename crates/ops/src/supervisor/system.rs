@@ -394,6 +394,10 @@ impl System {
                 .extend([serving, superseded].into_iter().flatten().map(|edge| Event::Leave(edge.unit)));
             return Ok(());
         };
+        let known = self.gateway.iter().flat_map(|edge| [Some(edge), edge.before.as_deref()]).flatten();
+        for (edge, service) in known.flat_map(|edge| here.iter().map(move |service| (edge, service))) {
+            machine.outlived_by(edge.unit, service);
+        }
         if self.gateway.as_ref().is_some_and(|edge| edge.listen == listen) {
             return Ok(());
         }
@@ -521,7 +525,9 @@ impl System {
             self.gateway.clone().ok_or_else(|| SystemError::Unknown("gateway".to_owned()))?;
         let (serving, superseded) = self.take_gateway(machine);
         change.events.extend(superseded.map(|edge| Event::Leave(edge.unit)));
-        let needs = vec![Need::Once(CONTROL.to_owned())];
+        // The services may be down just now, and still are not to leave before it.
+        let mut needs = vec![Need::Once(CONTROL.to_owned())];
+        needs.extend(self.running.keys().map(|(service, _)| Need::Outlived(service.clone())));
         self.gateway = Some(self.add_gateway(machine, listen, sockets, needs, serving, change));
         Ok(())
     }

@@ -260,7 +260,11 @@ fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 /// Sends what waits for the end of the turn, or is late; false if its reader is too slow.
 async fn settle(worker: &Worker, stream: &Stream) -> bool {
     let until = worker.timer.now() + worker.limits().stream_idle;
-    worker.timer.limit(until, poll_fn(|cx| stream.poll_sent(cx))).await.is_some()
+    let sent = worker.timer.limit(until, poll_fn(|cx| stream.poll_sent(cx))).await.is_some();
+    if !sent {
+        stream.give_up();
+    }
+    sent
 }
 
 /// Ends a connection so that the client can read the last answer.

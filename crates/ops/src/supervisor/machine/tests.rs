@@ -90,6 +90,28 @@ fn everything_leaves_in_reverse_and_each_waits_for_whoever_needs_it() {
 }
 
 #[test]
+fn the_gateway_leaves_first_also_if_it_was_restarted_or_a_service_came_later() {
+    let Shop { mut machine, users, orders, gateway, .. } = served();
+    let needs = ["users", "orders"].map(|service| Need::Outlived(service.to_owned()));
+    let needs = [vec![always("weft-control")], needs.to_vec()].concat();
+    let replaces = vec![gateway];
+    let next = machine.add(UnitSpec { replaces, ..spec(Kind::Role, "weft-gateway", needs) });
+    machine.handle(at(20), Event::Tick);
+    machine.handle(at(30), Event::Up(next));
+    machine.handle(at(40), Event::Ended(gateway));
+    let late = machine.add(spec(Kind::Service, "late", vec![]));
+    for _ in 0..2 {
+        machine.outlived_by(next, "late");
+    }
+    machine.handle(at(50), Event::Tick);
+    machine.handle(at(60), Event::Up(late));
+    assert_eq!(machine.handle(at(70), Event::StopAll), [Action::Stop(next)]);
+    let then = machine.handle(at(80), Event::Ended(next));
+    assert!(then.contains(&Action::Stop(late)) && then.contains(&Action::Stop(orders)), "{then:?}");
+    assert!(!then.contains(&Action::Stop(users)), "orders calls it");
+}
+
+#[test]
 fn a_second_interrupt_kills_and_a_process_that_does_not_end_is_killed() {
     let Shop { mut machine, gateway, .. } = served();
     machine.handle(at(20), Event::StopAll);
