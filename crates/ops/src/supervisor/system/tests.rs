@@ -581,6 +581,21 @@ fn what_is_gone_keeps_no_socket_open() {
 }
 
 #[test]
+fn the_gateway_is_the_first_to_leave_whatever_came_since_it_started() {
+    for what in ["nothing", "a restart", "a service"] {
+        let mut world = World::up(TWO, &[]);
+        match what {
+            "a restart" => world.restart("gateway"),
+            "a service" => world.apply(&format!("{TWO}  late: {{ run: late }}\n")),
+            _ => {}
+        }
+        world.gone.clear();
+        world.feed(Event::StopAll);
+        assert_eq!(world.gone.first().map(String::as_str), Some("gateway"), "{what}: {:?}", world.gone);
+    }
+}
+
+#[test]
 fn the_gateway_is_followed_from_address_to_address_also_while_it_cannot_serve() {
     let ports = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let [a, b] = ports.map(|port| port.local_addr().unwrap().to_string());
