@@ -79,7 +79,7 @@ impl Pipe {
     }
 
     /// Sends on what is late; whether some of it still is.
-    fn is_late(&self, cx: &mut Context<'_>) -> bool {
+    fn drive(&self, cx: &mut Context<'_>) -> bool {
         let late = {
             let message = self.message.borrow();
             !message.bytes.is_empty() && message.turn.is_none()
@@ -146,7 +146,7 @@ impl Stream {
 
     /// Reads what is there into `space`; 0 bytes is the end of the stream.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.pipe.is_late(cx);
+        self.pipe.drive(cx);
         match &mut *self.pipe.inner.borrow_mut() {
             Inner::Plain(tcp) => socket::poll_recv(tcp, cx, space),
             Inner::Tls(tls) => {
@@ -231,9 +231,9 @@ impl Stream {
         message.broken = true;
     }
 
-    /// Whether the kernel has not yet taken all of a message whose turn has ended.
+    /// Whether the kernel, asked once more, has not yet taken all of a message whose turn has ended.
     pub(crate) fn is_late(&self, cx: &mut Context<'_>) -> bool {
-        self.pipe.is_late(cx)
+        self.pipe.drive(cx)
     }
 
     /// Writes a part of `slices`.

@@ -209,7 +209,7 @@ impl<'a> Http1Writer<'a> {
         sent.map_err(|_| BodyError::Gone)
     }
 
-    /// Whether the kernel took all that was announced: a length that is full, the last chunk, or a head without a body.
+    /// Whether the kernel took all that was announced, or takes it when this turn ends: a length that is full, the last chunk, or a head without a body.
     pub(crate) fn is_whole(&self) -> bool {
         let announced = match self.framing {
             BodyFraming::None => true,

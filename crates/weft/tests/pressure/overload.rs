@@ -47,7 +47,7 @@ fn three_times_what_a_service_can_do_costs_nobody_an_answer_that_it_could_give()
     slack.assert_promised(&best, Duration::from_secs(timeout_s));
     slack.assert_promised(&loaded, Duration::from_secs(timeout_s));
     let (answered, refused) = (loaded.of("200"), loaded.of(REFUSED));
-    assert!(refused.count() > 0, "it was asked for more than it can do");
+    assert!(refused.count() > answered.count(), "it was asked for far more than it can do");
     // Who is refused does not wait for those that are not.
     assert!(refused.at(99.0) < answered.at(50.0) / 4, "refused at once");
     assert!(system.interrupt().success());
