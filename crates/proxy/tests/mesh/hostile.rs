@@ -815,12 +815,11 @@ fn window_of_both(stream: u32, bytes: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_flood_that_stops_reads_why_it_was_ended() {
-    for door in DOORS {
-        let (mesh, _told) = flooded().await;
-        let mut raw = door.open(&mesh).await;
-        raw.write(frame(PING, 0, 0, &[0; 8]).repeat(3 * door.burst() as usize)).await;
-        assert_eq!(raw.goodbye().await, Some(CALM), "{door:?}");
-    }
+    // As many as are taken in without anybody reading the answers; who floods the other doors reads meanwhile.
+    let (mesh, _told) = flooded().await;
+    let mut raw = Door::Edge.open(&mesh).await;
+    raw.write(frame(PING, 0, 0, &[0; 8]).repeat(1_500)).await;
+    assert_eq!(raw.goodbye().await, Some(CALM));
 }
 
 /// A field `x` of a kilobyte in HPACK, never indexed.
