@@ -104,8 +104,8 @@ async fn run_stages(
     if body.is_too_large() {
         return Err(Ended::new(Code::BodyTooLarge, "the announced length is above the limit"));
     }
-    if let Some(answer) = preflight(active, request, record)? {
-        return Ok(answer_with(responder, &answer, Vec::new(), record).await);
+    if let Some(mut answer) = preflight(active, request, record)? {
+        return Ok(answer_with(worker, responder, &mut answer, Vec::new(), record).await);
     }
     let decision = route::decide(worker, request.conn, active, request.head)?;
     record.decided(&decision, request.conn);
@@ -117,14 +117,14 @@ async fn run_stages(
         To::Api => {
             let mut answer = Head::new();
             let text = api::respond(worker, active, request.head, &mut answer)?;
-            Ok(answer_with(responder, &answer, text, record).await)
+            Ok(answer_with(worker, responder, &mut answer, text, record).await)
         }
         To::Route => {
             let mut answer = Head::new();
             let Some(plan_route) = plan_route else { return Err(Code::Internal.into()) };
             let text = respond::respond(plan_route, request.head, &mut answer);
             finish_head(plan_route.cors.as_ref(), Some(plan_route), request, &mut answer);
-            Ok(answer_with(responder, &answer, text, record).await)
+            Ok(answer_with(worker, responder, &mut answer, text, record).await)
         }
         To::Tunnel(callee) => forward::tunnel(worker, callee, &limits, responder, record).await,
         To::Callee(callee) => {
@@ -256,13 +256,22 @@ pub(crate) fn finish_head(
     }
 }
 
+/// Tells when an answer came to be, where it does not say so itself (RFC 9110, 6.6.1).
+pub(crate) fn date(worker: &Worker, answer: &mut Head) {
+    if !answer.has(Known::Date) {
+        let _ = answer.push_known(Known::Date, &worker.timer.date());
+    }
+}
+
 /// Sends an answer of our own.
 pub(crate) async fn answer_with(
+    worker: &Worker,
     responder: &mut Responder<'_>,
-    head: &Head,
+    head: &mut Head,
     text: Vec<u8>,
     record: &mut Record,
 ) -> Fate {
+    date(worker, head);
     record.status = head.status();
     record.response_bytes = text.len() as u64;
     // 204 and 304 have no body, not an empty one (RFC 9110, 8.6).
@@ -321,7 +330,7 @@ async fn refuse(
     if must_close {
         responder.close_after();
     }
-    match answer_with(responder, &answer, text, record).await {
+    match answer_with(worker, responder, &mut answer, text, record).await {
         Fate::Keep if must_close => Fate::Close,
         Fate::Keep if is_overload(ended.code) => {
             Fate::Pause(worker.refusals.borrow_mut().refused(worker.timer.recent()))

@@ -295,7 +295,7 @@ async fn refuse(worker: &Rc<Worker>, conn: &Conn, stream: &Stream, ended: &Ended
     let text = rescue::answer(ended, false, "", &mut head);
     let mut record = crate::access::Record::begin(worker.timer.now());
     let responder = Http1Responder::new(stream, &mut out, asked, &answered);
-    answer_with(&mut Responder::Http1(responder), &head, text, &mut record).await;
+    answer_with(worker, &mut Responder::Http1(responder), &mut head, text, &mut record).await;
     tracing::debug!(listener = conn.entry.label(), code = ended.code.as_str(), "refused a connection");
     http1_server::linger(worker, stream).await;
 }

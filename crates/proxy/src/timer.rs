@@ -5,11 +5,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use httpdate::HttpDate;
 use slab::Slab;
 use tokio::sync::Notify;
 use weft_stdx::clock::{Clock, Tick};
@@ -27,7 +29,18 @@ pub(crate) struct Timer {
     entries: RefCell<Slab<Entry>>,
     next: Cell<Tick>,
     earlier: Notify,
+    date: Cell<Date>,
 }
+
+/// The time of the calendar as fields tell it, and until when it is right.
+#[derive(Clone, Copy)]
+struct Date {
+    text: [u8; DATE_BYTES],
+    until: Tick,
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+const DATE_BYTES: usize = 29;
 
 struct Entry {
     at: Tick,
@@ -44,6 +57,7 @@ impl Timer {
             entries: RefCell::new(Slab::new()),
             next,
             earlier: Notify::new(),
+            date: Cell::new(Date { text: [0; DATE_BYTES], until: Tick::ZERO }),
         })
     }
 
@@ -57,6 +71,21 @@ impl Timer {
     /// The time of the calendar, which a certificate's end is told in.
     pub(crate) fn wall(&self) -> SystemTime {
         self.clock.wall()
+    }
+
+    /// The time of the calendar as a field tells it (RFC 9110, 5.6.7), for whoever has [`Timer::recent`] right; asked of the
+    /// clock once in a second.
+    pub(crate) fn date(&self) -> [u8; DATE_BYTES] {
+        let mut date = self.date.get();
+        if self.recent() >= date.until {
+            let wall = self.wall();
+            let begun = wall.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+            date.until = self.recent() + (Duration::from_secs(1) - Duration::from_nanos(begun.into()));
+            // It is as long as that in every year of four digits.
+            let _ = write!(&mut date.text[..], "{}", HttpDate::from(wall));
+            self.date.set(date);
+        }
+        date.text
     }
 
     /// The time as it was last read on this thread: for whoever has read it since they last waited, or somebody for them.
@@ -225,6 +254,23 @@ mod tests {
             }
             assert_eq!(*order.borrow(), ["early", "late"]);
         });
+    }
+
+    #[test]
+    fn the_date_changes_with_the_second_of_the_calendar() {
+        let wall = UNIX_EPOCH + Duration::from_millis(784_111_777_300);
+        let (clock, hand) = Clock::manual(wall);
+        let timer = Timer::new(clock);
+        let date = |ms| {
+            hand.advance(Duration::from_millis(ms));
+            timer.now();
+            String::from_utf8(timer.date().to_vec()).unwrap()
+        };
+        assert_eq!(date(0), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(699), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(1), "Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(date(999), "Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(date(2_001), "Sun, 06 Nov 1994 08:49:41 GMT");
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Server<'_> {
         let mut head = Head::new();
         let text = rescue::answer(ended, false, "", &mut head);
         let mut record = Record::begin(self.worker.timer.now());
-        answer_with(&mut Responder::Http1(responder), &head, text, &mut record).await;
+        answer_with(self.worker, &mut Responder::Http1(responder), &mut head, text, &mut record).await;
     }
 }
 

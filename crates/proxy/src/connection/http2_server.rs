@@ -199,7 +199,7 @@ impl Incoming {
             let mut answer = Head::new();
             let text = rescue::answer(ended, grpc, "", &mut answer);
             let mut record = crate::access::Record::begin(*began);
-            answer_with(responder, &answer, text, &mut record).await;
+            answer_with(worker, responder, &mut answer, text, &mut record).await;
         } else {
             let request = Request { conn, head, upgrade: Upgrade::None, grpc, began: *began };
             exchange::run(worker, request, body, responder).await;

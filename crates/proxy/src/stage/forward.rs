@@ -71,7 +71,7 @@ pub(crate) async fn forward(
             if !body.is_complete() {
                 responder.close_after();
             }
-            Ok(answer_with(responder, &answer, text, record).await)
+            Ok(answer_with(job.worker, responder, &mut answer, text, record).await)
         }
         _ => Err(ended),
     }

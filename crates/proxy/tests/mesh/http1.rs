@@ -103,6 +103,36 @@ async fn head_tells_the_length_and_the_connection_lives_on() {
 }
 
 #[tokio::test]
+async fn every_answer_says_when_it_came_to_be() {
+    let port = answering(|request| match request.path() {
+        "/dated" => ok(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT")], b"old"),
+        "/same" => b"HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n\r\n".to_vec(),
+        _ => ok(&[], b"new"),
+    })
+    .await;
+    let mesh = in_front_of(port).await;
+    // Of its own second, and of no other.
+    let is_now = |text: &str| {
+        let now = weft_stdx::clock::Clock::system().wall();
+        (0..60).any(|ago| httpdate::fmt_http_date(now - Duration::from_secs(ago)) == text)
+    };
+    let mut client = Wire::to(mesh.edge_address()).await;
+    for path in ["/new", "/same", "/new"] {
+        let answer = client.get(path).await;
+        let dates: Vec<_> = answer.fields.iter().filter(|(name, _)| name == "date").collect();
+        assert!(matches!(dates[..], [(_, date)] if is_now(date)), "{path}: {dates:?}");
+    }
+    // What says so itself is believed.
+    assert_eq!(client.get("/dated").await.field("date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    for refused in ["GET /%00 HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"] {
+        let mut client = Wire::to(mesh.edge_address()).await;
+        let answer = client.ask(refused).await;
+        assert_eq!(answer.status(), 400, "{refused}");
+        assert!(answer.field("date").is_some_and(is_now), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn answers_without_a_body_stay_without() {
     let port = answering(|request| match request.path() {
         "/gone" => b"HTTP/1.1 204 No Content\r\nx-a: 1\r\n\r\n".to_vec(),

@@ -36,6 +36,7 @@ async fn a_request_without_tls_goes_to_a_service_that_speaks_http_1() {
     assert!(seen.starts_with("POST /a?b=c HTTP/1.1\n") && seen.ends_with("\n\nbody"), "{seen}");
     assert!(seen.contains("host: shop.test\n") && seen.contains("x-mine: 1\n"), "{seen}");
     assert_eq!(client.get("/again").await.status, 200);
+    assert_eq!(answer.fields.get_all("date").iter().count(), 1, "{:?}", answer.fields);
     let head = client.ask(request("HEAD", "/", &[]), b"").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
 }

@@ -11,7 +11,7 @@ use super::Job;
 use super::one::{Carried, Left};
 use crate::access::Record;
 use crate::body::{BodyError, BodyLength, Broken, Progress, Responder, Writer, pump};
-use crate::exchange::{Fate, Request, finish_head};
+use crate::exchange::{Fate, Request, date, finish_head};
 use crate::head::{Head, Known};
 use crate::rescue::{self, Ended};
 use crate::upstream::reply::{Answer, AnswerKind};
@@ -52,6 +52,7 @@ impl Passing<'_, '_, '_> {
             // The answer came before the end of the request: what is left of it would be taken for the next one.
             responder.close_after();
         }
+        date(job.worker, head);
         record.head_sent = true;
         let Ok(mut writer) = responder.start(head, reader.length(), *declared) else {
             return Carried::Ended(Code::DownstreamGone.into());
