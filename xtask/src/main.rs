@@ -38,6 +38,7 @@ usage: cargo xtask COMMAND
   soak [--minutes N]       long load while everything changes: nothing may grow (default 10)
   kills [--seconds N] [--seed N]
                            processes killed at random under load (default 120 s)
+  floods                   floods of HTTP/2, and what a neighbour notices of each
   overload [--work-ms MS]  three times what a service can do that works on each request for so long (default 100 ms)
   scale                    a thousand routes, a hundred services of hundreds of instances, ten thousand connections
   bench proxy [OPTIONS]    what a request costs Weft and the proxies beside it
@@ -88,6 +89,7 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["soak"] => pressure::soak(shell, pressure::SOAK_MINUTES)?,
         ["soak", "--minutes", minutes] => pressure::soak(shell, number(minutes)?)?,
         ["kills", words @ ..] => pressure::kills(shell, words)?,
+        ["floods"] => pressure::floods(shell)?,
         ["overload"] => pressure::overload(shell, pressure::OVERLOAD_WORK_MS)?,
         ["overload", "--work-ms", work_ms] => pressure::overload(shell, number(work_ms)?)?,
         ["scale"] => pressure::scale(shell)?,

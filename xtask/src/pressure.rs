@@ -1,4 +1,4 @@
-//! `cargo xtask soak`, `kills`, `overload` and `scale`: the tests of `crates/weft/tests/pressure`, for long, with
+//! `cargo xtask soak`, `kills`, `floods`, `overload` and `scale`: the tests of `crates/weft/tests/pressure`, for long, with
 //! the executable as it is shipped. What they mean: `docs/under-pressure.md`.
 
 use anyhow::{bail, ensure};
@@ -10,6 +10,8 @@ use crate::shell::Shell;
 pub(crate) const SOAK_MINUTES: u64 = 10;
 /// How long processes are killed, in seconds.
 const KILL_SECONDS: u64 = 120;
+/// How long each flood is, in seconds.
+const FLOOD_SECONDS: u64 = 10;
 /// How long a service is overloaded, in seconds, for each of both loads.
 const OVERLOAD_SECONDS: u64 = 60;
 /// How long the overloaded service works on a request, in milliseconds, where nothing else is said.
@@ -43,6 +45,14 @@ pub(crate) fn kills(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
         }
     }
     run(shell, "killed_at_random", &settings)
+}
+
+/// Floods the gateway over HTTP/2 and sees what a neighbour notices.
+///
+/// # Errors
+/// It missed an answer, or its slowest answers took twice as long as beside a flood of somebody else.
+pub(crate) fn floods(shell: &Shell) -> anyhow::Result<()> {
+    run(shell, "a_flood", &[("WEFT_FLOODS_SECONDS", FLOOD_SECONDS), ("WEFT_FLOODS_PERCENT", 200)])
 }
 
 /// Asks a service for three times what it can do, with the default time limit. It works on each request for so many

@@ -6,6 +6,7 @@
 //!
 //! - [`System`]: a running system, from `weft up` to its end
 //! - [`http`]: a blocking client that can also send what is wrong
+//! - [`frames`]: HTTP/2 by hand
 //! - [`load`]: steady requests while something is broken
 //! - [`offer`]: so many requests a second, whether or not they are answered
 //! - [`bench`]: what a measured proxy stands between, as the executable `testkit-bench`
@@ -14,6 +15,7 @@
 //! Nothing here sleeps for a guessed time: it waits for a line, an answer or the end of a process, each with a limit.
 
 pub mod bench;
+pub mod frames;
 pub mod http;
 pub mod load;
 pub mod offer;

@@ -1,7 +1,7 @@
 //! Load that does not wait: requests begin when they are due, whether or not those before them were answered (an open
 //! system; Schroeder, Wierman, Harchol-Balter, "Open Versus Closed", 2006). So a system that is too slow is asked no less.
 //!
-//! HTTP/1.1 on connections that are kept, HTTP/2 and gRPC on a few that are shared. Each request has an end: an answer, a
+//! HTTP/1.1 on connections that are kept, HTTP/2 and gRPC on some that are shared. Each request has an end: an answer, a
 //! failure, or the client's patience. What was unusual is kept with its times, so that a test can say whether it was allowed.
 
 mod client;
@@ -30,7 +30,7 @@ const UNUSUAL_MAX: usize = 100_000;
 pub enum Speaks {
     /// HTTP/1.1, one request at a time on each connection.
     Http1,
-    /// HTTP/2 without TLS, many on one connection.
+    /// HTTP/2 without TLS, many on each connection.
     Http2,
     /// A unary call of gRPC; status 0 counts as `200`, others as `grpc N`.
     Grpc,
@@ -136,23 +136,35 @@ impl Offered {
 
 /// Load that runs until it is stopped, on a thread of its own.
 pub struct Running {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
+    controls: Arc<Controls>,
     thread: JoinHandle<Offered>,
+}
+
+/// What its thread and whoever started it tell each other.
+struct Controls {
+    stop: AtomicBool,
+    per_second: AtomicU64,
+    answered: AtomicU64,
 }
 
 impl Running {
     /// Starts it.
     pub fn start(offer: Offer) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&answered));
-        let thread = std::thread::spawn(move || run(&offer, &stopped, &counted));
-        Self { stop, answered, thread }
+        let per_second = AtomicU64::new(offer.per_second);
+        let controls = Arc::new(Controls { stop: false.into(), per_second, answered: 0.into() });
+        let of_thread = Arc::clone(&controls);
+        let thread = std::thread::spawn(move || run(&offer, &of_thread));
+        Self { controls, thread }
+    }
+
+    /// Offers so many requests in a second from now on, from the same clients.
+    pub fn change(&self, per_second: u64) {
+        self.controls.per_second.store(per_second, Ordering::Relaxed);
     }
 
     /// Requests that have ended so far.
     pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+        self.controls.answered.load(Ordering::Relaxed)
     }
 
     /// Ends it, once what is open has ended.
@@ -161,13 +173,13 @@ impl Running {
     /// The generator itself fails.
     #[expect(clippy::expect_used, reason = "a harness ends the test")]
     pub fn stop(self) -> Offered {
-        self.stop.store(true, Ordering::Relaxed);
+        self.controls.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the generator runs to its end")
     }
 }
 
 #[expect(clippy::expect_used, reason = "a harness ends the test")]
-fn run(offer: &Offer, stop: &AtomicBool, answered: &AtomicU64) -> Offered {
+fn run(offer: &Offer, controls: &Controls) -> Offered {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(LocalSet::new().run_until(async {
         let desk = Rc::new(Desk {
@@ -176,29 +188,46 @@ fn run(offer: &Offer, stop: &AtomicBool, answered: &AtomicU64) -> Offered {
             open: Cell::new(0),
         });
         let began = Instant::now();
-        let mut sent = 0;
-        while !stop.load(Ordering::Relaxed) {
-            let due = due(offer.per_second, began.elapsed());
+        let (mut sent, mut due) = (0, Due::from(began));
+        while !controls.stop.load(Ordering::Relaxed) {
+            let due = due.until(Instant::now(), controls.per_second.load(Ordering::Relaxed));
             while sent < due {
                 desk.send(offer, sent);
                 sent += 1;
             }
-            desk.publish(answered);
+            desk.publish(&controls.answered);
             tokio::time::sleep(STEP).await;
         }
         while desk.open.get() > 0 {
             tokio::time::sleep(STEP).await;
         }
-        desk.publish(answered);
+        desk.publish(&controls.answered);
         let mut offered = desk.offered.take();
         offered.took = began.elapsed();
         offered
     }))
 }
 
-fn due(per_second: u64, elapsed: Duration) -> u64 {
-    let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-    per_second.saturating_mul(elapsed_us) / 1_000_000
+/// How many requests are due, at a rate that may change.
+struct Due {
+    told: Instant,
+    /// Millionths of a request.
+    millionths: u64,
+}
+
+impl Due {
+    fn from(began: Instant) -> Self {
+        Self { told: began, millionths: 0 }
+    }
+
+    /// Requests from the beginning until `now`, so many in a second since this was asked last.
+    fn until(&mut self, now: Instant, per_second: u64) -> u64 {
+        let passed_us = u64::try_from((now - self.told).as_micros()).unwrap_or(u64::MAX);
+        // What is left of a microsecond counts the next time.
+        self.told += Duration::from_micros(passed_us);
+        self.millionths = self.millionths.saturating_add(per_second.saturating_mul(passed_us));
+        self.millionths / 1_000_000
+    }
 }
 
 struct Desk {
@@ -252,8 +281,14 @@ mod tests {
 
     #[test]
     fn what_is_due_grows_with_time() {
-        assert_eq!(due(3000, Duration::from_millis(1)), 3);
-        assert_eq!(due(1, Duration::from_millis(999)), 0);
+        let began = Instant::now();
+        let after = |us| began + Duration::from_micros(us);
+        let mut due = Due::from(began);
+        assert_eq!(due.until(after(1_000), 3_000), 3);
+        assert_eq!(due.until(after(500_000), 1), 3);
+        assert_eq!(due.until(after(1_001_000), 1), 4);
+        assert_eq!(due.until(after(1_001_000), u64::MAX), 4);
+        assert_eq!(due.until(after(1_002_000), 100_000), 104);
     }
 
     #[test]

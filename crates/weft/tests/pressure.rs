@@ -6,9 +6,11 @@
 mod pressure {
     //! One test for each question.
 
+    mod floods;
     mod kills;
     mod overload;
     mod scale;
+    mod slope;
     mod soak;
     mod streams;
 

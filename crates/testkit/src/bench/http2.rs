@@ -9,20 +9,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{READ_BYTES, SMALL_BYTES};
+use crate::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, HEADERS, PING, PREFACE, SETTINGS, WINDOW_UPDATE,
+    frame,
+};
 
-const PREFACE_BYTES: usize = 24;
-const FRAME_HEAD_BYTES: usize = 9;
 /// The peer may send frames of the default size only (RFC 9113, 4.2).
 const FRAME_BYTES_MAX: usize = 16 * 1024;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// Room for bodies of requests, given to the connection once it is half used up.
 const WINDOW_BYTES: u32 = 1 << 30;
@@ -37,8 +30,8 @@ pub(super) async fn serve(mut stream: TcpStream, mut buf: Vec<u8>) -> io::Result
     let (mut begun, mut received_bytes) = (false, 0);
     loop {
         let mut taken = 0;
-        if !begun && buf.len() >= PREFACE_BYTES {
-            (begun, taken) = (true, PREFACE_BYTES);
+        if !begun && buf.len() >= PREFACE.len() {
+            (begun, taken) = (true, PREFACE.len());
         }
         while begun && let Some((kind, flags, id, payload)) = next_frame(&buf[taken..])? {
             taken += FRAME_HEAD_BYTES + payload.len();
@@ -77,15 +70,6 @@ fn next_frame(bytes: &[u8]) -> io::Result<Option<Frame<'_>>> {
     }
     let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
     Ok(rest.get(..length).map(|payload| (head[3], head[4], id, payload)))
-}
-
-fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
-    #[expect(clippy::cast_possible_truncation, reason = "frames of ours are a few hundred bytes")]
-    let length = (payload.len() as u32).to_be_bytes();
-    out.extend_from_slice(&length[1..]);
-    out.extend_from_slice(&[kind, flags]);
-    out.extend_from_slice(&id.to_be_bytes());
-    out.extend_from_slice(payload);
 }
 
 /// An answer that both a caller of gRPC and any other understands: 200, one message, `grpc-status: 0`.

@@ -1,5 +1,5 @@
-//! The client of the generator: connections of HTTP/1.1 that are kept, one of HTTP/2 that is shared and made anew when the
-//! server leaves it.
+//! The client of the generator: connections of HTTP/1.1 that are kept, some of HTTP/2 that are shared and made anew when the
+//! server leaves them.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,11 +12,16 @@ use h2::client::SendRequest;
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 use super::{Kind, Speaks};
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Connections of HTTP/2, of which requests take one after the other; an odd number, so that kinds that take turns use all.
+/// The kernel gives each to one of the server's workers: two of them get some of it, except once in 65 536 runs.
+const SHARED: usize = 17;
 
 /// How a request ended.
 pub(super) struct Said {
@@ -40,7 +45,17 @@ impl Said {
 pub(super) struct Client {
     to: SocketAddr,
     idle: RefCell<Vec<Kept>>,
-    shared: RefCell<Option<(SendRequest<Bytes>, Instant)>>,
+    /// Locked while a connection is made, so that requests wait for it and make no other.
+    shared: [Mutex<Option<Shared>>; SHARED],
+    /// Whose turn is next.
+    turn: Cell<usize>,
+}
+
+/// A connection of HTTP/2, and since when it is there.
+#[derive(Clone)]
+struct Shared {
+    send: SendRequest<Bytes>,
+    since: Instant,
 }
 
 /// A connection, and since when it is there.
@@ -58,7 +73,8 @@ impl Kept {
 
 impl Client {
     pub(super) fn new(to: SocketAddr) -> Rc<Self> {
-        Rc::new(Self { to, idle: RefCell::default(), shared: RefCell::default() })
+        let shared = std::array::from_fn(|_| Mutex::default());
+        Rc::new(Self { to, idle: RefCell::default(), shared, turn: Cell::new(0) })
     }
 
     pub(super) async fn ask(&self, kind: &Kind) -> Said {
@@ -151,25 +167,28 @@ impl Client {
     async fn http2(&self, kind: &Kind, connected: &Cell<Option<Instant>>) -> io::Result<Said> {
         let undone =
             |error: &h2::Error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        let connection = self.connection(connected).await?;
-        match stream(connection, self.to, kind).await {
+        let turn = self.turn.get();
+        self.turn.set((turn + 1) % SHARED);
+        let slot = &self.shared[turn];
+        let first = self.shared(slot, None).await?;
+        connected.set(Some(first.since));
+        match stream(first.send, self.to, kind).await {
             Err(error) if undone(&error) => {
-                self.shared.take();
-                let connection = self.connection(connected).await?;
-                stream(connection, self.to, kind).await.map_err(io::Error::other)
+                let second = self.shared(slot, Some(first.since)).await?;
+                connected.set(Some(second.since));
+                stream(second.send, self.to, kind).await.map_err(io::Error::other)
             }
             other => other.map_err(io::Error::other),
         }
     }
 
-    /// The shared connection, or a new one where that has ended.
-    async fn connection(&self, connected: &Cell<Option<Instant>>) -> io::Result<SendRequest<Bytes>> {
-        let shared = self.shared.borrow().clone();
-        if let Some((send, since)) = shared
+    /// The connection of a slot, or a new one where that has ended or is the one that is left.
+    async fn shared(&self, slot: &Mutex<Option<Shared>>, left: Option<Instant>) -> io::Result<Shared> {
+        let mut slot = slot.lock().await;
+        if let Some(Shared { send, since }) = slot.take().filter(|kept| Some(kept.since) != left)
             && let Ok(send) = send.ready().await
         {
-            connected.set(Some(since));
-            return Ok(send);
+            return Ok(slot.insert(Shared { send, since }).clone());
         }
         let stream = TcpStream::connect(self.to).await?;
         stream.set_nodelay(true)?;
@@ -178,10 +197,7 @@ impl Client {
             // Requests on it tell how it ended.
             let _ = connection.await;
         });
-        let since = Instant::now();
-        connected.set(Some(since));
-        *self.shared.borrow_mut() = Some((send.clone(), since));
-        Ok(send)
+        Ok(slot.insert(Shared { send, since: Instant::now() }).clone())
     }
 }
 
