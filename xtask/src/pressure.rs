@@ -11,7 +11,9 @@ pub(crate) const SOAK_MINUTES: u64 = 10;
 /// How long processes are killed, in seconds.
 const KILL_SECONDS: u64 = 120;
 /// How long each flood is, in seconds.
-const FLOOD_SECONDS: u64 = 10;
+const FLOOD_SECONDS: u64 = 3;
+/// How often each of them comes, and one elsewhere before it.
+const FLOOD_TURNS: u64 = 5;
 /// How long a service is overloaded, in seconds, for each of both loads.
 const OVERLOAD_SECONDS: u64 = 60;
 /// How long the overloaded service works on a request, in milliseconds, where nothing else is said.
@@ -50,9 +52,14 @@ pub(crate) fn kills(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
 /// Floods the gateway over HTTP/2 and sees what a neighbour notices.
 ///
 /// # Errors
-/// It missed an answer, or its slowest answers took twice as long as beside a flood of somebody else.
+/// It missed an answer, or its slowest answers took twice as long as beside a flood elsewhere; or nothing ended a flood.
 pub(crate) fn floods(shell: &Shell) -> anyhow::Result<()> {
-    run(shell, "a_flood", &[("WEFT_FLOODS_SECONDS", FLOOD_SECONDS), ("WEFT_FLOODS_PERCENT", 200)])
+    let settings = [
+        ("WEFT_FLOODS_SECONDS", FLOOD_SECONDS),
+        ("WEFT_FLOODS_TURNS", FLOOD_TURNS),
+        ("WEFT_FLOODS_PERCENT", 200),
+    ];
+    run(shell, "a_flood", &settings)
 }
 
 /// Asks a service for three times what it can do, with the default time limit. It works on each request for so many

@@ -78,7 +78,7 @@ impl Timer {
     pub(crate) fn date(&self) -> [u8; DATE_BYTES] {
         let mut date = self.date.get();
         if self.recent() >= date.until {
-            let wall = self.wall();
+            let wall = self.wall().max(UNIX_EPOCH);
             let begun = wall.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
             date.until = self.recent() + (Duration::from_secs(1) - Duration::from_nanos(begun.into()));
             // It is as long as that in every year of four digits.

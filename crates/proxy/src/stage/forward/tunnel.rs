@@ -8,7 +8,7 @@ use weft_stdx::clock::Tick;
 
 use crate::access::Record;
 use crate::body::{BodyLength, Responder};
-use crate::exchange::{Fate, TimeLimits};
+use crate::exchange::{Fate, TimeLimits, date};
 use crate::head::{Head, Version};
 use crate::rescue::Ended;
 use crate::upstream::InFlight;
@@ -46,6 +46,7 @@ pub(crate) async fn tunnel(
     }
     let mut head = Head::new();
     head.start_response(200, Version::Http11);
+    date(worker, &mut head);
     record.status = 200;
     record.head_sent = true;
     let mut writer =
