@@ -10,7 +10,6 @@ mod pressure {
     mod kills;
     mod overload;
     mod scale;
-    mod slope;
     mod soak;
     mod streams;
 
