@@ -24,7 +24,7 @@ use crate::metrics::{Istio, Names, Stats};
 use crate::stream::turn;
 use crate::trace::Span;
 use crate::upstream::connect;
-use crate::worker::{Command, OutsideTls, Phase, Shared, Worker};
+use crate::worker::{Command, OutsideTls, Shared, Worker};
 
 /// Commands that wait for a worker at most; a sender waits for room.
 const COMMANDS_MAX: usize = 64;
@@ -272,14 +272,19 @@ impl Engine {
         sum.report(&self.inner.shared.names, istio)
     }
 
-    /// Takes no new connections; those that are open end with their exchange.
-    pub fn drain(&self) {
-        self.tell(|| Command::Phase(Phase::Draining));
+    /// Takes no new connections; those that are open end with their exchange. Completes when every worker has heard it: none is
+    /// taken from then on, so [`open`](Self::open) counts all that are still to end.
+    pub async fn drain(&self) {
+        let (heard, mut all) = mpsc::channel::<()>(1);
+        self.tell(|| Command::Drain(heard.clone()));
+        drop(heard);
+        // Nothing is ever said: it ends with the last of the senders.
+        all.recv().await;
     }
 
     /// Ends what is still open.
     pub fn cut(&self) {
-        self.tell(|| Command::Phase(Phase::Cutting));
+        self.tell(|| Command::Cut);
     }
 
     /// Connections that are open.
@@ -394,5 +399,27 @@ fn start(worker: &Rc<Worker>, entry: Entry, socket: TcpListener) {
             tokio::task::spawn_local(listener::accept(Rc::clone(worker), entry, listener));
         }
         Err(error) => tracing::error!(%error, listener = entry.label(), "cannot accept"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+    use crate::body::poll_once;
+
+    /// Otherwise nothing is open yet, the process ends, and a connection that a worker takes in that moment ends unanswered.
+    #[tokio::test]
+    async fn a_drain_has_begun_when_every_worker_has_heard_of_it() {
+        let mut engine = Engine::start(Config::new(Vec::new())).unwrap();
+        let (slow, mut commands) = mpsc::channel(1);
+        Arc::get_mut(&mut engine.inner).unwrap().workers.push(slow);
+        let mut drain = pin!(engine.drain());
+        assert!(poll_once(drain.as_mut()).await.is_none());
+        let command = commands.recv().await;
+        assert!(poll_once(drain.as_mut()).await.is_none(), "it is about to obey");
+        drop(command);
+        drain.await;
     }
 }

@@ -89,7 +89,9 @@ pub(crate) enum Command {
     /// Roots or revocations changed.
     Trust,
     Collect(oneshot::Sender<Stats>),
-    Phase(Phase),
+    /// The sender is dropped when it is done.
+    Drain(mpsc::Sender<()>),
+    Cut,
 }
 
 /// One worker thread.
@@ -252,13 +254,16 @@ impl Worker {
                 // Whoever asked may have given up.
                 let _ = reply.send(stats);
             }
-            Command::Phase(phase) => {
-                if phase > self.phase() {
-                    self.phase_now.set(phase);
-                    self.phase.send_replace(phase);
-                    self.crowd.stir();
-                }
-            }
+            Command::Drain(_heard) => self.enter(Phase::Draining),
+            Command::Cut => self.enter(Phase::Cutting),
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        if phase > self.phase() {
+            self.phase_now.set(phase);
+            self.phase.send_replace(phase);
+            self.crowd.stir();
         }
     }
 

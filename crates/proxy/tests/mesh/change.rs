@@ -89,7 +89,7 @@ async fn instances_come_and_go_under_load() {
         mesh.listed.remove(0);
         mesh.publish().await;
         let leaving = mesh.sidecars.remove(0);
-        leaving.engine.drain();
+        leaving.engine.drain().await;
         load.more(20).await;
         drop(leaving);
     }
@@ -106,7 +106,7 @@ async fn a_sidecar_that_leaves_unannounced_loses_no_request() {
     for _ in 0..4 {
         load.more(40).await;
         let leaving = mesh.sidecars.remove(0);
-        leaving.engine.drain();
+        leaving.engine.drain().await;
         load.more(60).await;
         // It takes nothing new by now, and nothing is open at it.
         assert_eq!(leaving.engine.exchanges(), 0);
@@ -187,7 +187,7 @@ async fn an_edge_that_leaves_loses_no_request() {
         let next = mesh.another_edge();
         to.send_replace(next.address);
         let leaving = mesh.gateway.replace(next).unwrap();
-        leaving.engine.drain();
+        leaving.engine.drain().await;
         load.more(100).await;
         // Every client has moved by now, or will before the engine is dropped.
         within("the last connections", async {
@@ -226,9 +226,9 @@ async fn what_is_open_is_finished_before_an_edge_has_left() {
         within("both requests", told.recv()).await.unwrap();
     }
     assert_eq!(mesh.gateway().exchanges(), 2);
-    mesh.gateway().drain();
+    mesh.gateway().drain().await;
     for sidecar in &mesh.sidecars {
-        sidecar.engine.drain();
+        sidecar.engine.drain().await;
     }
     // Its obedience is seen by the listener, which is closed.
     within("the listener to close", async {
@@ -270,7 +270,7 @@ async fn what_is_still_open_is_cut_when_that_is_asked_for() {
     let mut client = Wire::to(mesh.edge_address()).await;
     client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     within("the request", told.recv()).await.unwrap();
-    mesh.gateway().drain();
+    mesh.gateway().drain().await;
     mesh.gateway().cut();
     client.closed().await;
     within("the end at the service", told.recv()).await.unwrap();

@@ -38,7 +38,7 @@ async fn a_service_asks_its_sidecar_about_itself() {
     assert_eq!(client.get("/v1/nothing").await.code(), "W2001");
     let other = client.ask("POST /v1/healthz HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((other.status(), other.field("allow")), (405, Some("GET, HEAD")));
-    mesh.beside("api").engine.drain();
+    mesh.beside("api").engine.drain().await;
     mesh.beside("api").engine.report().await;
     // On a connection that is open already: it takes one more request.
     let leaving = client.get("/v1/readyz").await;

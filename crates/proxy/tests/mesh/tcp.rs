@@ -147,7 +147,7 @@ async fn a_stream_that_is_cut_is_not_taken_for_one_that_ended() {
             break service;
         }
     };
-    mesh.beside("db").engine.drain();
+    mesh.beside("db").engine.drain().await;
     mesh.beside("db").engine.cut();
     for other in [&mut service, &mut client] {
         let rest = within("the end", other.read(&mut heard)).await;

@@ -338,7 +338,7 @@ impl Process {
         let Process { engine, terminate, .. } = self;
         let drained = async {
             tokio::time::sleep(Duration::from_millis(grace.unready_ms)).await;
-            engine.drain();
+            engine.drain().await;
             while engine.open() > 0 {
                 tokio::time::sleep(DRAIN_STEP).await;
             }
