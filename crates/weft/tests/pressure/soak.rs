@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use rustix::process::Signal;
 use weft_testkit::offer::{Kind, Offer, Running, Speaks};
 use weft_testkit::processes;
 use weft_testkit::{Manifest, until};
@@ -43,6 +44,10 @@ const OPEN_MAX: usize = 512;
 /// needed, and a connection as large as the most that was open on it. Connections of the mesh are replaced each half
 /// minute or so; those that met no burst yet would look smaller than those that did, so bursts come several times as often.
 const BURST_EACH: u64 = 10;
+/// In a burst all instances of `web` and `rpc` stand still for so long, as one does that collects its garbage. So what may be
+/// open is open, on each hop, and each burst needs as much as the first: how much would be chance otherwise, and the
+/// most that was ever needed would go on growing, ever slower.
+const STILL: Duration = Duration::from_millis(300);
 /// Requests in a second with which as many are open as may be.
 const MORE_THAN_CAN_BE: u64 = 100_000;
 /// Between two samples of what processes hold.
@@ -84,7 +89,8 @@ fn nothing_grows_and_no_answer_is_unexpected() {
         // What is kept for the next burst is looked at between bursts, which ask for the same each time.
         if round % BURST_EACH == 1 {
             load.change(MORE_THAN_CAN_BE);
-            pass(SAMPLE);
+            stand_still(&system);
+            pass(SAMPLE - STILL);
             load.change(per_second);
         } else {
             pass(SAMPLE);
@@ -123,6 +129,17 @@ fn offer(system: &System, per_second: u64) -> Offer {
     let rpc = Kind { speaks: Speaks::Grpc, method: "POST", ..Kind::get("grpc", "/bench.Echo/Say") };
     let kinds = vec![Kind::get("http1", "/x"), Kind::get("http1", "/y"), shared, rpc];
     Offer { to: system.edge, kinds, per_second, open_max: OPEN_MAX, patience: LIMIT }
+}
+
+/// All who are asked stop, and go on.
+fn stand_still(system: &System) {
+    let asked = system.processes(&["fast"]);
+    assert!(asked.iter().filter(|one| processes::signal(one.pid, Signal::STOP)).count() >= 4, "{asked:?}");
+    pass(STILL);
+    for one in &asked {
+        // One that was to end has ended by now, or does so.
+        processes::signal(one.pid, Signal::CONT);
+    }
 }
 
 /// Requests in a second, with few open at once: the open system is asked for more than there can be.
