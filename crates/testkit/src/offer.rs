@@ -65,7 +65,8 @@ pub struct Offer {
     pub kinds: Vec<Kind>,
     /// Requests in a second, of all kinds together.
     pub per_second: u64,
-    /// Requests that may be open at once, and so connections of HTTP/1.1; what is due then is not sent, but counted.
+    /// Requests that may be open at once, and so connections of HTTP/1.1, each kind as many as another; what is due then is not
+    /// sent, but counted.
     pub open_max: usize,
     /// After so long the client gives up.
     pub patience: Duration,
@@ -185,7 +186,7 @@ fn run(offer: &Offer, controls: &Controls) -> Offered {
         let desk = Rc::new(Desk {
             client: client::Client::new(offer.to),
             offered: RefCell::default(),
-            open: Cell::new(0),
+            open: vec![Cell::new(0); offer.kinds.len()],
         });
         let began = Instant::now();
         let (mut sent, mut due) = (0, Due::from(began));
@@ -198,7 +199,7 @@ fn run(offer: &Offer, controls: &Controls) -> Offered {
             desk.publish(&controls.answered);
             tokio::time::sleep(STEP).await;
         }
-        while desk.open.get() > 0 {
+        while desk.open.iter().any(|open| open.get() > 0) {
             tokio::time::sleep(STEP).await;
         }
         desk.publish(&controls.answered);
@@ -233,25 +234,28 @@ impl Due {
 struct Desk {
     client: Rc<client::Client>,
     offered: RefCell<Offered>,
-    open: Cell<usize>,
+    /// Requests of each kind.
+    open: Vec<Cell<usize>>,
 }
 
 impl Desk {
     fn send(self: &Rc<Self>, offer: &Offer, number: u64) {
-        if self.open.get() >= offer.open_max {
+        let kinds = offer.kinds.len();
+        let turn = usize::try_from(number % kinds as u64).unwrap_or(0);
+        // A kind that is slower takes no place of another.
+        if self.open[turn].get() >= offer.open_max.div_ceil(kinds) {
             self.offered.borrow_mut().held_back += 1;
             return;
         }
-        let turn = usize::try_from(number % offer.kinds.len() as u64).unwrap_or(0);
         let (kind, patience) = (offer.kinds[turn].clone(), offer.patience);
-        self.open.set(self.open.get() + 1);
+        self.open[turn].update(|open| open + 1);
         let desk = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let began = Instant::now();
             let said = tokio::time::timeout(patience, desk.client.ask(&kind)).await;
             let said = said.unwrap_or_else(|_| client::Said::failed("no end"));
             desk.note(&kind, said, began);
-            desk.open.set(desk.open.get() - 1);
+            desk.open[turn].update(|open| open - 1);
         });
     }
 

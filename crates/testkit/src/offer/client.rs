@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -22,6 +22,8 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Connections of HTTP/2, of which requests take one after the other; an odd number, so that kinds that take turns use all.
 /// The kernel gives each to one of the server's workers: two of them get some of it, except once in 65 536 runs.
 const SHARED: usize = 17;
+/// How long the first of them is used; each of the others a second longer than the one before, so that one is replaced at a time.
+const SHARED_LIFE: Duration = Duration::from_secs(20);
 
 /// How a request ended.
 pub(super) struct Said {
@@ -45,7 +47,7 @@ impl Said {
 pub(super) struct Client {
     to: SocketAddr,
     idle: RefCell<Vec<Kept>>,
-    /// Locked while a connection is made, so that requests wait for it and make no other.
+    /// Each locked while a connection is made, so that requests wait for it and make no other.
     shared: [Mutex<Option<Shared>>; SHARED],
     /// Whose turn is next.
     turn: Cell<usize>,
@@ -169,12 +171,11 @@ impl Client {
             |error: &h2::Error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
         let turn = self.turn.get();
         self.turn.set((turn + 1) % SHARED);
-        let slot = &self.shared[turn];
-        let first = self.shared(slot, None).await?;
+        let first = self.shared(turn, None).await?;
         connected.set(Some(first.since));
         match stream(first.send, self.to, kind).await {
             Err(error) if undone(&error) => {
-                let second = self.shared(slot, Some(first.since)).await?;
+                let second = self.shared(turn, Some(first.since)).await?;
                 connected.set(Some(second.since));
                 stream(second.send, self.to, kind).await.map_err(io::Error::other)
             }
@@ -182,10 +183,12 @@ impl Client {
         }
     }
 
-    /// The connection of a slot, or a new one where that has ended or is the one that is left.
-    async fn shared(&self, slot: &Mutex<Option<Shared>>, left: Option<Instant>) -> io::Result<Shared> {
-        let mut slot = slot.lock().await;
-        if let Some(Shared { send, since }) = slot.take().filter(|kept| Some(kept.since) != left)
+    /// A connection, or a new one in its place where it has ended, was used for long enough, or is the one that is left.
+    async fn shared(&self, turn: usize, left: Option<Instant>) -> io::Result<Shared> {
+        let mut slot = self.shared[turn].lock().await;
+        let life = SHARED_LIFE + Duration::from_secs(turn as u64);
+        let good = |kept: &Shared| Some(kept.since) != left && kept.since.elapsed() < life;
+        if let Some(Shared { send, since }) = slot.take().filter(good)
             && let Ok(send) = send.ready().await
         {
             return Ok(slot.insert(Shared { send, since }).clone());

@@ -38,12 +38,18 @@ observe: { metrics: \"{metrics}\" }
 const IDENTITY_LIFE: &str = "60s";
 /// A service is restarted once in so many rounds: most sidecars shall live long enough to show what grows.
 const RESTART_ROUNDS: u64 = 400;
-/// Requests that are open at once, of all kinds.
-const OPEN_MAX: usize = 512;
-/// Once in so many rounds, for one, as many requests as may be are open at once: a pool is as large as the most that was
+/// Requests that are open at once, of all kinds. What a connection of HTTP/2 holds of its streams, and of their frames that are to be sent,
+/// doubles when it does not fit. So a burst brings it to the middle between two powers of two: 19 streams of two or three frames on each one
+/// to the gateway, 40 streams on each one in the mesh. With as many as just fit each would double at some time, whenever chance has it.
+const OPEN_MAX: usize = 640;
+/// Instances of `web` are two for so many rounds, then three for as many.
+const WEB_ROUNDS: u64 = 4;
+/// Once while there are two, for one round, as many requests as may be are open at once: a pool is as large as the most that was
 /// needed, and a connection as large as the most that was open on it. Connections of the mesh are replaced each half
 /// minute or so; those that met no burst yet would look smaller than those that did, so bursts come several times as often.
-const BURST_EACH: u64 = 10;
+const BURST_EACH: u64 = 2 * WEB_ROUNDS;
+/// In which of these rounds: the third instance is gone by then, so that as many are asked in each burst.
+const BURST_AT: u64 = WEB_ROUNDS - 1;
 /// In a burst all instances of `web` and `rpc` stand still for so long, as one does that collects its garbage. So what may be
 /// open is open, on each hop, and each burst needs as much as the first: how much would be chance otherwise, and the
 /// most that was ever needed would go on growing, ever slower.
@@ -79,15 +85,15 @@ fn nothing_grows_and_no_answer_is_unexpected() {
     let mut round = 0;
     while began.elapsed() < Duration::from_secs(seconds) {
         round += 1;
-        // Every seventh is wrong; an instance of `web` comes or goes every four rounds, and now and then all of `rpc` are
-        // replaced.
-        system.rewrite(&manifest(round, if round / 4 % 2 == 0 { 2 } else { 3 }, round % 7 != 0));
+        // Every seventh is wrong; an instance of `web` comes or goes, and now and then all of `rpc` are replaced.
+        let web = if round / WEB_ROUNDS % 2 == 0 { 2 } else { 3 };
+        system.rewrite(&manifest(round, web, round % 7 != 0));
         if round % RESTART_ROUNDS == 5 {
             let run = system.weft(&["restart", "rpc"]);
             assert_eq!(run.status, Some(0), "{}{}", run.out, run.err);
         }
         // What is kept for the next burst is looked at between bursts, which ask for the same each time.
-        if round % BURST_EACH == 1 {
+        if round % BURST_EACH == BURST_AT {
             load.change(MORE_THAN_CAN_BE);
             stand_still(&system);
             pass(SAMPLE - STILL);
