@@ -86,7 +86,7 @@ fn nothing_grows_and_no_answer_is_unexpected() {
     while began.elapsed() < Duration::from_secs(seconds) {
         round += 1;
         // Every seventh is wrong; an instance of `web` comes or goes, and now and then all of `rpc` are replaced.
-        let web = if round / WEB_ROUNDS % 2 == 0 { 2 } else { 3 };
+        let web = if (round / WEB_ROUNDS).is_multiple_of(2) { 2 } else { 3 };
         system.rewrite(&manifest(round, web, round % 7 != 0));
         if round % RESTART_ROUNDS == 5 {
             let run = system.weft(&["restart", "rpc"]);
