@@ -36,8 +36,9 @@ observe: { metrics: \"{metrics}\" }
 
 /// The identities live twice as long as it takes until they are renewed.
 const IDENTITY_LIFE: &str = "60s";
-/// A service is restarted once in so many rounds: most sidecars shall live long enough to show what grows.
-const RESTART_ROUNDS: u64 = 400;
+/// A service is restarted once in so many rounds: most sidecars shall live long enough to show what grows, in ten minutes those
+/// that come last as well.
+const RESTART_ROUNDS: u64 = 380;
 /// Requests that are open at once, of all kinds. What a connection of HTTP/2 holds of its streams, and of their frames that are to be sent,
 /// doubles when it does not fit. So a burst brings it to the middle between two powers of two: 19 streams of two or three frames on each one
 /// to the gateway, 40 streams on each one in the mesh. With as many as just fit each would double at some time, whenever chance has it.
