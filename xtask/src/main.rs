@@ -35,7 +35,9 @@ usage: cargo xtask COMMAND
   differ [--mutations N | --seed S]
                            compare with nginx, HAProxy and Node what they read of what is forwarded, for N requests
                            made at random (default 5000) beside the ones that are kept; or for one seed of those
-  soak [--minutes N]       long load while everything changes: nothing may grow (default 10)
+  soak [--minutes N] [--open N]
+                           long load while everything changes, with so many requests open at once: nothing may grow
+                           (default 10 minutes, 96 requests)
   kills [--seconds N] [--seed N]
                            processes killed at random under load (default 120 s)
   floods                   floods of HTTP/2, and what a neighbour notices of each
@@ -86,8 +88,7 @@ fn run(shell: &Shell, words: &[&str]) -> anyhow::Result<bool> {
         ["differ"] => slow::differ(shell, slow::Seeds::Many(slow::SEEDS))?,
         ["differ", "--mutations", count] => slow::differ(shell, slow::Seeds::Many(number(count)?))?,
         ["differ", "--seed", seed] => slow::differ(shell, slow::Seeds::One(number(seed)?))?,
-        ["soak"] => pressure::soak(shell, pressure::SOAK_MINUTES)?,
-        ["soak", "--minutes", minutes] => pressure::soak(shell, number(minutes)?)?,
+        ["soak", words @ ..] => pressure::soak(shell, words)?,
         ["kills", words @ ..] => pressure::kills(shell, words)?,
         ["floods"] => pressure::floods(shell)?,
         ["overload"] => pressure::overload(shell, pressure::OVERLOAD_WORK_MS)?,

@@ -7,7 +7,9 @@ use crate::number;
 use crate::shell::Shell;
 
 /// How long a soak is, in minutes, where nothing else is said.
-pub(crate) const SOAK_MINUTES: u64 = 10;
+const SOAK_MINUTES: u64 = 10;
+/// Requests that a soak has open at once: one of each kind, and as many as its generator has connections for.
+const SOAK_OPEN: std::ops::RangeInclusive<u64> = 4..=1_000;
 /// How long processes are killed, in seconds.
 const KILL_SECONDS: u64 = 120;
 /// How long each flood is, in seconds.
@@ -23,13 +25,24 @@ const OVERLOAD_WORK: std::ops::RangeInclusive<u64> = 10..=1_000;
 /// Nobody waits longer.
 const MINUTES_MAX: u64 = 24 * 60;
 
-/// Loads a system for so many minutes and sees that nothing grows.
+/// Loads a system for some minutes, with so many requests open at once, and sees that nothing grows.
 ///
 /// # Errors
 /// An answer was unexpected, or something grew.
-pub(crate) fn soak(shell: &Shell, minutes: u64) -> anyhow::Result<()> {
+pub(crate) fn soak(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
+    let (mut minutes, mut settings) = (SOAK_MINUTES, Vec::new());
+    for (word, value) in options(words)? {
+        match word {
+            "--minutes" => minutes = value,
+            "--open" => settings.push(("WEFT_SOAK_OPEN", value)),
+            _ => bail!("`{word}` is not understood: soak [--minutes N] [--open N]"),
+        }
+    }
     ensure!((1..=MINUTES_MAX).contains(&minutes), "--minutes takes 1 to {MINUTES_MAX}");
-    run(shell, "nothing_grows", &[("WEFT_SOAK_SECONDS", minutes * 60)])
+    let (least, most) = SOAK_OPEN.into_inner();
+    ensure!(settings.iter().all(|(_, open)| SOAK_OPEN.contains(open)), "--open takes {least} to {most}");
+    settings.push(("WEFT_SOAK_SECONDS", minutes * 60));
+    run(shell, "nothing_grows", &settings)
 }
 
 /// Kills processes at random.
@@ -37,16 +50,24 @@ pub(crate) fn soak(shell: &Shell, minutes: u64) -> anyhow::Result<()> {
 /// # Errors
 /// A request suffered that must not, or something was left behind.
 pub(crate) fn kills(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
-    let (mut settings, mut words) = (vec![("WEFT_KILL_SECONDS", KILL_SECONDS)], words.iter());
-    while let Some(word) = words.next() {
-        let value = words.next().map(|value| number(value)).transpose()?;
-        match (*word, value) {
-            ("--seconds", Some(seconds)) => settings.push(("WEFT_KILL_SECONDS", seconds)),
-            ("--seed", Some(seed)) => settings.push(("WEFT_KILL_SEED", seed)),
+    let mut settings = vec![("WEFT_KILL_SECONDS", KILL_SECONDS)];
+    for (word, value) in options(words)? {
+        match word {
+            "--seconds" => settings.push(("WEFT_KILL_SECONDS", value)),
+            "--seed" => settings.push(("WEFT_KILL_SEED", value)),
             _ => bail!("`{word}` is not understood: kills [--seconds N] [--seed N]"),
         }
     }
     run(shell, "killed_at_random", &settings)
+}
+
+/// Words with a number each.
+fn options<'w>(words: &[&'w str]) -> anyhow::Result<Vec<(&'w str, u64)>> {
+    let option = |pair: &[&'w str]| {
+        let [word, value] = *pair else { bail!("`{}` wants a number after it", pair.concat()) };
+        Ok((word, number(value)?))
+    };
+    words.chunks(2).map(option).collect()
 }
 
 /// Floods the gateway over HTTP/2 and sees what a neighbour notices.

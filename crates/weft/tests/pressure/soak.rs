@@ -39,10 +39,11 @@ const IDENTITY_LIFE: &str = "60s";
 /// A service is restarted once in so many rounds: most sidecars shall live long enough to show what grows, in ten minutes those
 /// that come last as well.
 const RESTART_ROUNDS: u64 = 380;
-/// Requests that are open at once, of all kinds. What a connection of HTTP/2 holds of its streams, and of their frames that are to be sent,
-/// doubles when it does not fit. So a burst brings it to the middle between two powers of two: 19 streams of two or three frames on each one
-/// to the gateway, 40 streams on each one in the mesh. With as many as just fit each would double at some time, whenever chance has it.
-const OPEN_MAX: usize = 640;
+/// The same, while warming up.
+const RESTART_ROUNDS_WARMING: u64 = 60;
+/// Requests that are open at once, of all kinds, where nothing else is said: three times as many as there are on average. What processes
+/// keep for the most that was ever open wanders by as much as it is large, and hides what grows.
+const OPEN_MAX: u64 = 96;
 /// Instances of `web` are two for so many rounds, then three for as many.
 const WEB_ROUNDS: u64 = 4;
 /// Once while there are two, for one round, as many requests as may be are open at once: a pool is as large as the most that was
@@ -55,6 +56,10 @@ const BURST_AT: u64 = WEB_ROUNDS - 1;
 /// open is open, on each hop, and each burst needs as much as the first: how much would be chance otherwise, and the
 /// most that was ever needed would go on growing, ever slower.
 const STILL: Duration = Duration::from_millis(300);
+/// So much of a life is for warming up. Of pieces of each size each thread keeps as many as it ever needed at once, which rises
+/// with the logarithm of how often it could need more. So warming up, in which each round has its burst, sees more than all
+/// that follows.
+const WARM_UP_TENTHS: u32 = 3;
 /// Requests in a second with which as many are open as may be.
 const MORE_THAN_CAN_BE: u64 = 100_000;
 /// Between two samples of what processes hold.
@@ -89,18 +94,22 @@ fn nothing_grows_and_no_answer_is_unexpected() {
         // Every seventh is wrong; an instance of `web` comes or goes, and now and then all of `rpc` are replaced.
         let web = if (round / WEB_ROUNDS).is_multiple_of(2) { 2 } else { 3 };
         system.rewrite(&manifest(round, web, round % 7 != 0));
-        if round % RESTART_ROUNDS == 5 {
+        let warm = began.elapsed() * 10 >= Duration::from_secs(seconds) * WARM_UP_TENTHS;
+        if round % if warm { RESTART_ROUNDS } else { RESTART_ROUNDS_WARMING } == 5 {
             let run = system.weft(&["restart", "rpc"]);
             assert_eq!(run.status, Some(0), "{}{}", run.out, run.err);
         }
-        // What is kept for the next burst is looked at between bursts, which ask for the same each time.
-        if round % BURST_EACH == BURST_AT {
+        let in_burst = round % BURST_EACH == BURST_AT;
+        if in_burst || !warm {
             load.change(MORE_THAN_CAN_BE);
             stand_still(&system);
             pass(SAMPLE - STILL);
             load.change(per_second);
         } else {
             pass(SAMPLE);
+        }
+        // What is kept for the next burst is looked at between bursts, which ask for the same each time.
+        if !in_burst {
             sample(&system, began.elapsed(), &mut samples);
         }
     }
@@ -135,7 +144,8 @@ fn offer(system: &System, per_second: u64) -> Offer {
     let shared = Kind { speaks: Speaks::Http2, ..Kind::get("http2", "/x") };
     let rpc = Kind { speaks: Speaks::Grpc, method: "POST", ..Kind::get("grpc", "/bench.Echo/Say") };
     let kinds = vec![Kind::get("http1", "/x"), Kind::get("http1", "/y"), shared, rpc];
-    Offer { to: system.edge, kinds, per_second, open_max: OPEN_MAX, patience: LIMIT }
+    let open_max = usize::try_from(setting("WEFT_SOAK_OPEN", OPEN_MAX)).unwrap_or(usize::MAX);
+    Offer { to: system.edge, kinds, per_second, open_max, patience: LIMIT }
 }
 
 /// All who are asked stop, and go on.
@@ -188,7 +198,7 @@ fn judge(samples: &BTreeMap<(String, u32), Vec<Sample>>) -> Vec<String> {
     );
     for ((role, pid), all) in samples {
         // Whoever is new fills its pools first, whenever it came.
-        let settled = &all[all.len() * 3 / 10..];
+        let settled = &all[all.len() * WARM_UP_TENTHS as usize / 10..];
         // Ten seconds say nothing about an hour.
         if settled.len() < SAMPLES_MIN {
             young += 1;
