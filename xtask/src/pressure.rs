@@ -1,5 +1,5 @@
 //! `cargo xtask soak`, `kills`, `floods`, `overload` and `scale`: the tests of `crates/weft/tests/pressure`, for long, with
-//! the executable as it is shipped. What they mean: `docs/under-pressure.md`.
+//! a release build. What they mean: `docs/under-pressure.md`.
 
 use anyhow::{bail, ensure};
 
@@ -8,8 +8,11 @@ use crate::shell::Shell;
 
 /// How long a soak is, in minutes, where nothing else is said.
 const SOAK_MINUTES: u64 = 10;
-/// Requests that a soak has open at once: one of each kind, and as many as its generator has connections for.
+/// Requests that a soak may have open at once: one of each kind at least; with more than that its load takes the machine for itself.
 const SOAK_OPEN: std::ops::RangeInclusive<u64> = 4..=1_000;
+/// Of what a soak asks for outside of bursts, how much has to be answered, in percent: a machine of two cores that others share stops
+/// for some tenths of a second now and then, and what is due meanwhile is more than may be open.
+const SOAK_SERVED_PERCENT: u64 = 95;
 /// How long processes are killed, in seconds.
 const KILL_SECONDS: u64 = 120;
 /// How long each flood is, in seconds.
@@ -20,6 +23,8 @@ const FLOOD_TURNS: u64 = 5;
 const OVERLOAD_SECONDS: u64 = 60;
 /// How long the overloaded service works on a request, in milliseconds, where nothing else is said.
 pub(crate) const OVERLOAD_WORK_MS: u64 = 100;
+/// Nobody is refused at once who is told so later, in milliseconds: 99 of 100 are told sooner.
+const OVERLOAD_REFUSED_MS: u64 = 100;
 /// From less on the service would be busy with more than waiting; of what takes longer, a minute has too few.
 const OVERLOAD_WORK: std::ops::RangeInclusive<u64> = 10..=1_000;
 /// Nobody waits longer.
@@ -30,18 +35,20 @@ const MINUTES_MAX: u64 = 24 * 60;
 /// # Errors
 /// An answer was unexpected, or something grew.
 pub(crate) fn soak(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
-    let (mut minutes, mut settings) = (SOAK_MINUTES, Vec::new());
+    let (mut minutes, mut open) = (SOAK_MINUTES, None);
     for (word, value) in options(words)? {
         match word {
             "--minutes" => minutes = value,
-            "--open" => settings.push(("WEFT_SOAK_OPEN", value)),
+            "--open" => open = Some(value),
             _ => bail!("`{word}` is not understood: soak [--minutes N] [--open N]"),
         }
     }
     ensure!((1..=MINUTES_MAX).contains(&minutes), "--minutes takes 1 to {MINUTES_MAX}");
     let (least, most) = SOAK_OPEN.into_inner();
-    ensure!(settings.iter().all(|(_, open)| SOAK_OPEN.contains(open)), "--open takes {least} to {most}");
-    settings.push(("WEFT_SOAK_SECONDS", minutes * 60));
+    ensure!(open.is_none_or(|open| SOAK_OPEN.contains(&open)), "--open takes {least} to {most}");
+    let mut settings =
+        vec![("WEFT_SOAK_SECONDS", minutes * 60), ("WEFT_SOAK_SERVED_PERCENT", SOAK_SERVED_PERCENT)];
+    settings.extend(open.map(|open| ("WEFT_SOAK_OPEN", open)));
     run(shell, "nothing_grows", &settings)
 }
 
@@ -61,11 +68,11 @@ pub(crate) fn kills(shell: &Shell, words: &[&str]) -> anyhow::Result<()> {
     run(shell, "killed_at_random", &settings)
 }
 
-/// Words with a number each.
+/// Words with a number after each.
 fn options<'w>(words: &[&'w str]) -> anyhow::Result<Vec<(&'w str, u64)>> {
-    let option = |pair: &[&'w str]| {
-        let [word, value] = *pair else { bail!("`{}` wants a number after it", pair.concat()) };
-        Ok((word, number(value)?))
+    let option = |pair: &[&'w str]| match *pair {
+        [word, value] => Ok((word, number(value)?)),
+        _ => bail!("`{}` has to be an option with a number after it", pair.join(" ")),
     };
     words.chunks(2).map(option).collect()
 }
@@ -98,6 +105,7 @@ pub(crate) fn overload(shell: &Shell, work_ms: u64) -> anyhow::Result<()> {
         ("WEFT_OVERLOAD_PERCENT", 90),
         ("WEFT_OVERLOAD_LATE_PERCENT", 0),
         ("WEFT_OVERLOAD_LIMIT_PERCENT", 100),
+        ("WEFT_OVERLOAD_REFUSED_MS", OVERLOAD_REFUSED_MS),
     ];
     run(shell, "three_times", &settings)
 }

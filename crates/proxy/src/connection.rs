@@ -97,6 +97,3 @@ impl ForwardedPeer {
         }
     }
 }
-
-/// Largest request body. A bound so that no request is without one; a stream that needs more uses several messages.
-pub(crate) const BODY_BYTES_MAX: u64 = 1 << 40;

@@ -26,6 +26,11 @@ pub struct Limits {
     /// A body of announced length that has been coming for so long must come faster than a trickle (`BODY_RATE_MIN`): it holds a place
     /// toward its service meanwhile. What announces no length may be a stream of events, and is left alone.
     pub body_patience: Duration,
+    /// Bytes of a request's body: a bound so that no request is without one. A stream that needs more uses several messages.
+    pub body_bytes_max: u64,
+    /// A tunnel, or a connection of raw TCP, in which no byte passes in either direction ends after this. Pools of connections to databases
+    /// rest long.
+    pub tunnel_idle: Duration,
     /// Open connections of one worker; for one more, the one that has been idle for longest makes room, or it is answered
     /// that there are too many.
     pub connections_max: usize,
@@ -47,6 +52,8 @@ impl Default for Limits {
             linger: Duration::from_secs(2),
             half_close: Duration::from_millis(500),
             body_patience: Duration::from_secs(60),
+            body_bytes_max: 1 << 40,
+            tunnel_idle: Duration::from_secs(3600),
             connections_max: 20_000,
             connections_per_source_max: 5_000,
             lookup_again: Duration::from_secs(30),

@@ -1,6 +1,6 @@
 //! Under pressure: processes that die at random, long load, more load than can be served, and many of everything. As a
-//! part of the tests each is short and shows that it works; `cargo xtask soak` and `cargo xtask bench` run them for long and
-//! with the executable as it is shipped (`docs/under-pressure.md`).
+//! part of the tests each is short and shows that it works; `cargo xtask soak`, `kills`, `floods`, `overload` and `scale` run them
+//! for long, with a release build (`docs/under-pressure.md`).
 
 #[cfg(test)]
 mod pressure {

@@ -13,11 +13,11 @@ use super::tcp;
 use crate::access::Record;
 use crate::body::{Reader, RequestBody, Responder};
 use crate::buffer::{BUFFER_BYTES, Buffer, LentHead, Outgoing};
+use crate::connection::Conn;
 use crate::connection::http1::{
     HeadLimits, HeadRefusal, HeadScan, ParsedRequest, ResponseTo, Upgrade, parse_request,
 };
 use crate::connection::http1_io::{Asked, Http1Reader, Http1Responder};
-use crate::connection::{BODY_BYTES_MAX, Conn};
 use crate::exchange::{self, Fate, Request, answer_with};
 use crate::head::{Head, Method, Version};
 use crate::metrics::Meter;
@@ -215,7 +215,7 @@ impl Server<'_> {
         };
         let expects = parsed.expect_continue.then_some(&answered);
         let reader = Http1Reader::new(&self.stream, &mut self.buf, parsed.framing, expects);
-        let mut body = RequestBody::new(Reader::Http1(reader), BODY_BYTES_MAX);
+        let mut body = RequestBody::new(Reader::Http1(reader), self.worker.limits().body_bytes_max);
         let responder = Http1Responder::new(&self.stream, &mut self.out, asked, &answered);
         let mut responder = Responder::Http1(responder);
         let grpc = is_grpc(&self.head);

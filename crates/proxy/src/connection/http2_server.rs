@@ -17,7 +17,7 @@ use crate::buffer::LentHead;
 use crate::connection::http1::Upgrade;
 use crate::connection::http2_guard::{Allowance, Guarded};
 use crate::connection::http2_io::{self, Http2Reader, Http2Responder};
-use crate::connection::{BODY_BYTES_MAX, Conn, Entry};
+use crate::connection::{Conn, Entry};
 use crate::exchange::{self, Request, answer_with};
 use crate::head::{Head, HeadError, Known, Method};
 use crate::metrics::Meter;
@@ -175,6 +175,7 @@ impl Incoming {
         let mut head = LentHead::new();
         let read = http2_io::read_request(&parts, &mut head);
         let length = http2_io::request_length(&mut head, &recv);
+        let reader = Reader::Http2(Http2Reader::of_request(recv, length));
         let responder = Http2Responder::new(respond, head.method() == Method::Head);
         let read = read.map_err(|error| refusal(&error)).and_then(|()| acceptable(conn, &head));
         // One check of expectation is enough in HTTP/2: the client sees our window, not a 100.
@@ -183,7 +184,7 @@ impl Incoming {
             began,
             head,
             refused: read.err().map(Box::new),
-            body: RequestBody::new(Reader::Http2(Http2Reader::of_request(recv, length)), BODY_BYTES_MAX),
+            body: RequestBody::new(reader, worker.limits().body_bytes_max),
             responder: Responder::Http2(responder),
         }
     }

@@ -17,8 +17,6 @@ use crate::stream::Stream;
 use crate::upstream::{InFlight, connect};
 use crate::worker::{Active, Callee, CalleeKind, Phase, Worker};
 
-/// Nothing passed in either direction for so long. Pools of database connections rest long, so an hour.
-const IDLE: Duration = Duration::from_secs(3600);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -46,7 +44,7 @@ pub(crate) async fn join(
             one_way(up, up_ahead, down, &moved, &sent)
         )
     };
-    let idle = worker.timer.until_silent(IDLE, || moved.replace(false));
+    let idle = worker.timer.until_silent(worker.limits().tunnel_idle, || moved.replace(false));
     let ended = tokio::select! {
         both = both => both.is_ok(),
         () = idle => false,

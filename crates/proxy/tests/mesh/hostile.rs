@@ -142,6 +142,39 @@ async fn a_body_that_announces_too_much_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_body_that_grows_too_large_is_refused_when_it_does() {
+    let mesh = with(Limits { body_bytes_max: 10, ..Limits::default() }, reading().await).await;
+    let mut client = Wire::to(mesh.edge_address()).await;
+    let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let most = client.ask(format!("{chunked}a\r\n0123456789\r\n0\r\n\r\n")).await;
+    assert_eq!(most.status(), 200, "{}", most.text());
+    let refused = client.ask(format!("{chunked}a\r\n0123456789\r\n1\r\n0\r\n")).await;
+    assert_eq!((refused.status(), refused.code().as_str()), (413, "W2010"), "{}", refused.text());
+    client.closed().await;
+    let mut client = Client::to(mesh.edge_address()).await;
+    let refused = client.ask(http2::request("POST", "/", &[]), b"01234567890").await;
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    assert_eq!(client.ask(http2::request("POST", "/", &[]), b"0123456789").await.status, 200);
+}
+
+/// A service that answers a body that is whole, and leaves one that is not.
+async fn reading() -> u16 {
+    service(|mut wire| async move {
+        while let Some(head) = wire.head().await {
+            let length = head.field("content-length").map_or(Ok(0), str::parse);
+            let whole = match head.field("transfer-encoding") {
+                Some(_) => wire.try_chunks().await,
+                None => wire.try_bytes(length.unwrap()).await,
+            };
+            if whole.is_none() || !wire.try_write(ok(&[], b"read")).await {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
 async fn one_source_cannot_take_every_place() {
     let limits = Limits { connections_per_source_max: 3, ..Limits::default() };
     let mesh = with(limits.clone(), echo("api").await).await;
@@ -332,6 +365,21 @@ async fn an_answer_that_breaks_off_is_seen_to_break_off() {
         assert_eq!(&http2::piece(&mut body).await.unwrap().unwrap()[..], b"hello");
         seen.notify_one();
         assert!(http2::read(body).await.is_err(), "{end:?}: the stream is reset, not ended");
+        mesh.ended_with("upstream_truncated", 2.0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_resets_a_stream_is_a_fault_with_a_code() {
+    let port =
+        http2::service(|mut call| async move { call.respond.send_reset(h2::Reason::INTERNAL_ERROR) }).await;
+    let manifest = EDGE.replace("api: { run: x }", "api: { run: x, protocol: grpc }");
+    let mesh = mesh(&manifest).on("api", port).start().await;
+    let mut client = Client::to(mesh.edge_address()).await;
+    for _ in 0..2 {
+        let fault = client.get("/").await;
+        assert_eq!(fault.status, 502, "{}", fault.text());
+        assert!(fault.text().contains("W3004"), "{}", fault.text());
     }
 }
 
@@ -676,6 +724,48 @@ async fn streams_that_are_reset_as_fast_as_they_are_opened_end_the_connection() 
         let asked = asked(&mut told);
         assert!(asked <= door.burst(), "{door:?}: {asked} requests reached the service");
     }
+}
+
+/// RFC 9113, 5.1.2: the stream is refused as one that was not processed, and those that are open go on.
+#[tokio::test]
+async fn a_stream_above_the_limit_is_refused_alone() {
+    let (go, gone) = tokio::sync::watch::channel(());
+    let port = service(move |mut wire| {
+        let mut gone = gone.clone();
+        async move {
+            while wire.request().await.is_some() {
+                let _ = gone.changed().await;
+                wire.try_write(ok(&[], b"ok")).await;
+            }
+        }
+    })
+    .await;
+    let mesh = in_front_of(port).await;
+    let mut raw = Door::Edge.open(&mesh).await;
+    let streams: Vec<u32> = (0..100).map(|number| 2 * number + 1).collect();
+    for stream in &streams {
+        raw.write(frame(HEADERS, WHOLE, *stream, GET)).await;
+    }
+    assert!(raw.is_heard().await);
+    raw.write(frame(HEADERS, WHOLE, 201, GET)).await;
+    let refused = loop {
+        let frame = raw.next().await.unwrap();
+        if frame.stream == 201 {
+            break frame;
+        }
+    };
+    assert_eq!((refused.kind, refused.payload.as_slice()), (RST_STREAM, &[0, 0, 0, 7][..]));
+    drop(go);
+    let mut answered = Vec::new();
+    while answered.len() < streams.len() {
+        let frame = raw.next().await.unwrap();
+        if frame.kind == HEADERS {
+            assert_eq!(frame.payload[0], OK, "stream {}", frame.stream);
+            answered.push(frame.stream);
+        }
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, streams);
 }
 
 /// Each of these has come to the service before it is given up.

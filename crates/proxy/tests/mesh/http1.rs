@@ -539,6 +539,7 @@ async fn a_client_that_leaves_cancels_the_request_at_the_service() {
     assert_eq!(within("the request", told.recv()).await, Some("asked"));
     drop(client);
     assert_eq!(within("the end of it", told.recv()).await, Some("left"));
+    mesh.ended_with("downstream_gone", 1.0).await;
 }
 
 #[tokio::test]

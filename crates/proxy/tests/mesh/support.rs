@@ -345,6 +345,24 @@ impl Mesh {
         gateway.chain(self.sidecars.iter().map(|sidecar| &sidecar.engine))
     }
 
+    /// Waits until so many requests ended with this code, in all processes together. What is left of an exchange whose client was cut
+    /// off, or has left, ends behind its back.
+    pub(crate) async fn ended_with(&self, code: &str, count: f64) {
+        let counts = async {
+            loop {
+                let mut sum = 0.0;
+                for engine in self.engines() {
+                    sum += counted(&engine.report().await, "weft_refusals", &[("code", code)]);
+                }
+                if sum >= count {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("{count} times {code}"), counts).await;
+    }
+
     /// Tells all processes that roots or revocations changed.
     pub(crate) fn trust_changed(&self) {
         self.engines().for_each(Engine::trust_changed);

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
+use weft_proxy::Limits;
 use weft_trust::mesh::{MeshTls, mesh_server_name};
 
 use crate::support::wire::{Wire, connect, echo, nobody, service};
@@ -93,6 +95,19 @@ async fn bytes_are_counted_for_both_sides_of_an_edge_while_the_connection_is_ope
     }
     client.finish().await;
     assert_eq!(client.rest().await, b"bye");
+}
+
+#[tokio::test]
+async fn a_connection_in_which_nothing_moved_for_too_long_ends() {
+    let limits = Limits { tunnel_idle: Duration::from_millis(300), ..Limits::default() };
+    let (db, web) = (parrot().await, echo("web").await);
+    let recipe = mesh(SHOP).on("db", db).on("api", web).on("other", web).on("web", web);
+    let mesh = recipe.limits(limits).start().await;
+    let mut client = Wire::to(mesh.toward("api", "db")).await;
+    client.write("select 1").await;
+    assert_eq!(client.bytes(8).await, b"select 1");
+    // It is cut, as who waits for more would take it for the end otherwise.
+    client.closed().await;
 }
 
 #[tokio::test]

@@ -104,11 +104,12 @@ fn a_flood_costs_its_neighbours_no_answer() {
 fn neighbour(system: &System, seconds: u64) -> Times {
     let kinds = vec![Kind::get("neighbour", "/x")];
     let offer =
-        Offer { to: system.edge, kinds, per_second: NEIGHBOUR_PER_SECOND, open_max: 64, patience: LIMIT };
+        Offer { to: system.edge, kinds, per_second: NEIGHBOUR_PER_SECOND, open_max: 2_000, patience: LIMIT };
     let load = Running::start(offer);
     pass(Duration::from_secs(seconds));
     let offered = load.stop();
     assert!(offered.unusual.is_empty() && offered.of("200").count() > 0, "{}", offered.table());
+    assert_eq!(offered.held_back, 0, "who waits for long is counted");
     offered.of("200")
 }
 
