@@ -106,7 +106,6 @@ async fn a_connection_in_which_nothing_moved_for_too_long_ends() {
     let mut client = Wire::to(mesh.toward("api", "db")).await;
     client.write("select 1").await;
     assert_eq!(client.bytes(8).await, b"select 1");
-    // It is cut, as who waits for more would take it for the end otherwise.
     client.closed().await;
 }
 
